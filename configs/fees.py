@@ -1,0 +1,85 @@
+"""Fees of a subnet and the costs that follow from them, in cycles; integers only.
+
+Rule module. Sources: facts/execution.md section 5. Both sides of the sandbox border compute with it: a canister asks
+`cost_call`, the node charges the same figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ic_types import wire
+from ic_types.units import Cycles
+
+GIB = 1 << 30
+SECONDS_PER_DAY = 86_400
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CyclesCostSchedule:
+    """The fee table; every `scale`d fee is for `reference_size` nodes."""
+
+    subnet_size: int = 13
+    """Nodes that fees are scaled to (the topology's node count, or its `fee_nodes`)."""
+    reference_size: int = 13
+    canister_creation: int = 500_000_000_000
+    update_execution_base: int = 5_000_000
+    ten_instructions_wasm32: int = 10
+    ten_instructions_wasm64: int = 20
+    xnet_call: int = 260_000
+    xnet_byte: int = 1_000
+    ingress_message: int = 1_200_000
+    ingress_byte: int = 2_000
+    gib_storage_per_second: int = 317_500
+    canister_base_per_second: int = 10_000
+    compute_percent_per_second: int = 10_000_000
+    signature: int = 10_000_000_000
+    http_base: int = 3_000_000
+    http_per_node: int = 60_000
+    http_request_byte: int = 400
+    http_response_byte: int = 800
+    default_reserved_cycles_limit: int = 5_000_000_000_000
+    storage_reservation_period_s: int = 300_000_000
+    allocation_charge_interval_s: int = 10
+
+    def scale(self, fee: int) -> Cycles:
+        """A reference-size fee for this subnet's size, rounded down."""
+        return Cycles(fee * self.subnet_size // self.reference_size)
+
+    def execution(self, instructions: int, *, wasm64: bool = False) -> Cycles:
+        """Cost of one execution: base fee plus instructions, one scaling over the sum."""
+        fee10 = self.ten_instructions_wasm64 if wasm64 else self.ten_instructions_wasm32
+        return self.scale(self.update_execution_base + fee10 * instructions // 10)
+
+    def instructions(self, instructions: int, *, wasm64: bool = False) -> Cycles:
+        """Cost of instructions alone: what unused ones refund."""
+        fee10 = self.ten_instructions_wasm64 if wasm64 else self.ten_instructions_wasm32
+        return self.scale(fee10 * instructions // 10)
+
+    def transmission(self, payload_bytes: int) -> Cycles:
+        """Cost of carrying payload bytes between canisters."""
+        return self.scale(self.xnet_byte * payload_bytes)
+
+    def call(self, payload_bytes: int, message_limit: int, max_response: int, *, wasm64: bool = False) -> Cycles:
+        """What `call_perform` takes beside the attached cycles: request, response prepayment, callback prepayment."""
+        return Cycles(
+            self.scale(self.xnet_call)
+            + self.transmission(payload_bytes)
+            + self.transmission(max_response)
+            + self.execution(message_limit, wasm64=wasm64)
+        )
+
+    def ingress(self, raw_bytes: int) -> Cycles:
+        """Induction of an ingress message, by the bytes of its signed envelope."""
+        return Cycles(self.scale(self.ingress_message) + self.scale(self.ingress_byte) * raw_bytes)
+
+    def storage(self, stored_bytes: int, seconds: int) -> Cycles:
+        """Storage of bytes for seconds."""
+        return self.scale(stored_bytes * self.gib_storage_per_second * seconds // GIB)
+
+    def http_request(self, request_bytes: int, response_bytes: int) -> Cycles:
+        """An HTTPS outcall; its formula has the node count inside, so it isn't scaled."""
+        n = self.subnet_size
+        per = self.http_base + self.http_per_node * n
+        return Cycles((per + self.http_request_byte * request_bytes + self.http_response_byte * response_bytes) * n)

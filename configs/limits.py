@@ -1,0 +1,92 @@
+"""Limits of a subnet, per type; the numbers are the real system's (profile `mainnet`).
+
+Rule module. Sources: facts/execution.md sections 4 and 6, each [N] unless said otherwise; profile `minimal`
+changes those marked in `minimal.toml`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ic_types import wire
+
+B = 1_000_000_000
+M = 1_000_000
+KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+
+
+class SubnetType(Enum):
+    """What a subnet is for; fees and limits differ."""
+
+    SYSTEM = "system"
+    APPLICATION = "application"
+    VERIFIED_APPLICATION = "verified_application"
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetLimits:
+    """Limits that canister execution and scheduling obey; instructions, bytes, counts."""
+
+    # --- instructions
+    instructions_per_round: int = 4 * B
+    """Per core: max(slice, install slice) + 2 B."""
+    instructions_per_message: int = 40 * B
+    instructions_per_query: int = 5 * B
+    instructions_per_inspect: int = 200 * M
+    instructions_per_slice: int = 2 * B
+    instructions_per_install: int = 300 * B
+    instructions_per_install_slice: int = 2 * B
+    instruction_overhead_per_execution: int = 2 * M
+    instruction_overhead_per_canister: int = 8 * M
+    instruction_overhead_per_canister_finalization: int = 12_000
+    dirty_page_overhead: int = 1000
+    wasm64_dirty_page_multiplier: int = 4
+    compile_cost_per_operator: int = 6000
+    # --- scheduling
+    scheduler_cores: int = 4
+    max_paused_executions: int = 4
+    max_heap_delta_per_iteration: int = 200 * M
+    subnet_heap_delta_capacity: int = 140 * GIB
+    heap_delta_initial_reserve: int = 32 * GIB
+    heap_delta_rate_limit: int = 75 * MIB
+    install_code_rate_limit: int = 2 * B
+    priority_reset_interval: int = 86_400
+    checkpoint_interval: int = 500
+    # --- memory
+    max_wasm32_heap: int = 4 * GIB
+    max_wasm64_heap: int = 6 * GIB
+    max_stable_memory: int = 500 * GIB
+    subnet_memory_capacity: int = 2 * TIB
+    subnet_memory_threshold: int = 750 * GIB
+    guaranteed_response_memory: int = 15 * GIB
+    best_effort_memory: int = 5 * GIB
+    default_wasm_memory_limit: int = 3 * GIB
+    stable_dirty_pages_update: int = 2 * GIB // 4096
+    stable_dirty_pages_install: int = 8 * GIB // 4096
+    stable_dirty_pages_query: int = 1 * GIB // 4096
+    # --- messages
+    queue_capacity: int = 500
+    max_payload: int = 2 * MIB
+    max_local_payload: int = 10 * MIB
+    max_query_reply: int = 3 * MIB
+    max_stream_messages: int = 10_000
+    max_stream_bytes: int = 10 * MIB
+    max_slice_bytes: int = 21 * 2 * MIB // 20
+    system_stream_messages: int = 100
+    request_lifetime_s: int = 300
+    best_effort_timeout_max_s: int = 300
+    ingress_ttl_s: int = 300
+    ingress_history_messages: int = 600_000
+    ingress_history_bytes: int = 4 * GIB
+    max_ingress_per_round: int = 1000
+    callback_quota: int = 50
+    callback_soft_limit: int = 1_000_000
+    stop_timeout_s: int = 300
+    log_bytes: int = 4096
+    # --- canisters
+    max_controllers: int = 10
+    default_freezing_threshold_s: int = 2_592_000
+    default_provisional_cycles: int = 100_000 * B
+    canister_ids_per_subnet: int = 1 << 20

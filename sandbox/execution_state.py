@@ -1,0 +1,60 @@
+"""A canister's code with its committed memories and globals, on the node's side.
+
+Rule module. Spec: `CanState.wasm_state` and module. One ExecutionState is one memory stack: every step of an install or
+upgrade works on a state of its own, and a failed step just drops it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
+from sandbox.paged_memory import PagedMemory
+from sandbox.protocol import Finished, ModuleInfo
+
+_sessions = itertools.count(1)
+
+
+@dataclass(slots=True)
+class ExecutionState:
+    """Module, memories and globals as of the last committed message."""
+
+    module: ModuleInfo
+    artefact: str
+    heap: PagedMemory
+    stable: PagedMemory
+    globals: tuple[int, ...]
+    session: int = field(default_factory=lambda: next(_sessions))
+    """Local name for the sandbox that runs on this state; not state itself."""
+    version: int = 0
+    """Commits so far; local, tells a sandbox that it is behind."""
+
+    @classmethod
+    def fresh(cls, module: ModuleInfo, artefact: str) -> ExecutionState:
+        """The state right after instantiation: data segments in the heap, empty stable memory."""
+        heap, stable = PagedMemory.new(module.heap_pages_initial), PagedMemory.new(0)
+        heap.commit(module.initial_pages.indices, module.initial_pages.content)
+        return cls(module, artefact, heap, stable, tuple(g.initial for g in module.globals))
+
+    def fork(self) -> ExecutionState:
+        """An independent copy that shares unchanged pages; commits to either aren't seen by the other."""
+        return ExecutionState(self.module, self.artefact, self.heap.fork(), self.stable.fork(), self.globals)
+
+    def commit(self, answer: Finished) -> tuple[int, int]:
+        """Take over what a message did; returns (dirty heap pages, dirty stable pages), by changed content."""
+        self.globals = answer.globals
+        heap = self.heap.commit(answer.heap.indices, answer.heap.content)
+        stable = self.stable.commit(answer.stable.indices, answer.stable.content)
+        self.heap.wasm_pages, self.stable.wasm_pages = answer.heap_pages, answer.stable_pages
+        self.version += 1
+        return heap, stable
+
+    def memory_bytes(self) -> int:
+        """Billed bytes: heap and stable memory as grown, initial pages of code sections, custom sections."""
+        grown = (self.heap.wasm_pages + self.stable.wasm_pages) * WASM_PAGE_BYTES
+        return grown + sum(len(s.name) + len(s.content) for s in self.module.custom_sections)
+
+    def heap_delta(self, dirty_pages: int) -> int:
+        """Bytes of heap delta for these many dirty pages."""
+        return dirty_pages * OS_PAGE_BYTES

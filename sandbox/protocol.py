@@ -1,0 +1,489 @@
+"""Requests and replies between a replica node and its sandboxes.
+
+Rule module. The node sends a request, the sandbox answers it with exactly one reply that carries the same cookie; the one
+exception is `Executed(stop=SETTLE)`, after which the node sends `Settled` (or `Abort`) and the sandbox goes on.
+Which side may create an id: session and cookie the node, nothing the sandbox.
+Nothing a sandbox sends is believed before `sandbox.answer_check` has seen it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from configs.fees import CyclesCostSchedule
+from configs.limits import SubnetLimits
+from ic_types import wire
+from ic_types.principal import CanisterId, Principal, SubnetId
+
+
+class EntryPoint(Enum):
+    """What is run; the letter in the spec's System API table is in the comment."""
+
+    START = "start"  # s
+    INIT = "init"  # I
+    POST_UPGRADE = "post_upgrade"  # I
+    PRE_UPGRADE = "pre_upgrade"  # G
+    UPDATE = "update"  # U
+    QUERY = "query"  # RQ or NRQ, by `replicated`
+    COMPOSITE_QUERY = "composite_query"  # CQ
+    REPLY = "reply"  # Ry, or CRy in a composite query
+    REJECT = "reject"  # Rt, or CRt
+    CLEANUP = "cleanup"  # C, or CC
+    INSPECT_MESSAGE = "inspect_message"  # F
+    HEARTBEAT = "heartbeat"  # T
+    GLOBAL_TIMER = "global_timer"  # T
+    ON_LOW_WASM_MEMORY = "on_low_wasm_memory"  # T
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """A callback: index into the function table and the environment passed to it (u32 or u64)."""
+
+    function: int
+    env: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionInput:
+    """The part of a message that is fixed before earlier messages of the batch settle."""
+
+    entry: EntryPoint
+    method: str = ""
+    """Exported method name without its prefix (update and query kinds, and the method asked about by inspect_message)."""
+    closure: Closure | None = None
+    """The function to call, of REPLY, REJECT and CLEANUP."""
+    caller: Principal = Principal(b"")
+    arg: bytes = b""
+    """Argument, or reply data of a REPLY."""
+    reject_code: int = 0
+    reject_message: str = ""
+    cycles_refunded: int = 0
+    deadline_ns: int = 0
+    """`msg_deadline` of the call being served; 0 for guaranteed response."""
+    replicated: bool = True
+    composite: bool = False
+    """Callback of a composite query."""
+    time_ns: int = 0
+    instruction_limit: int = 0
+    """For the whole message."""
+    slice_limit: int = 0
+    """Equal to instruction_limit where slicing isn't allowed (queries, inspect, cleanup)."""
+    data_certificate: bytes | None = None
+    """Only for non-replicated queries."""
+    already_responded: bool = False
+    """The call context has responded before this callback, so msg_reply and msg_reject trap."""
+    may_reply: bool = True
+    """False for entry points and call contexts that have nobody to answer to (system tasks and their callbacks)."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionContext:
+    """The part of a message that depends on how earlier messages settled."""
+
+    balance: int
+    """Cycles, after the prepayment of this execution."""
+    reserved_balance: int = 0
+    cycles_available: int = 0
+    """Still acceptable in the call context (128 bit)."""
+    call_context_instructions: int = 0
+    """Instructions of earlier messages of the call context, for performance_counter(1)."""
+    canister_version: int = 0
+    global_timer: int = 0
+    status: int = 1
+    """`ic0.canister_status`: 1 running, 2 stopping, 3 stopped."""
+    controllers: tuple[Principal, ...] = ()
+    environment_variables: tuple[tuple[str, str], ...] = ()
+    memory_usage: int = 0
+    """Bytes billed to the canister besides message memory, at the start of the message."""
+    message_memory: int = 0
+    memory_allocation: int = 0
+    compute_allocation: int = 0
+    freezing_threshold_s: int = 0
+    subnet_memory_available: int = 1 << 62
+    """Bytes the canister may still grow on this core in this iteration."""
+    wasm_memory_limit: int = 0
+    """0 = none; checked for update, init and post_upgrade as the spec says."""
+    output_slots: tuple[tuple[CanisterId, int], ...] = ()
+    """Free request slots towards peers with fewer than the full queue capacity."""
+    callbacks_available: int = 1 << 62
+    """How many further calls the canister may have open."""
+    call_tree_depth: int = 0
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What stays the same for a sandbox's whole life."""
+
+    canister_id: CanisterId
+    subnet_id: SubnetId
+    root_key: bytes
+    """DER public key of the root subnet."""
+    subnet_type: str
+    limits: SubnetLimits
+    fees: CyclesCostSchedule
+    log_bytes: int = 4096
+
+
+# --- what comes back
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Written 4 KiB pages, ascending; content is inline, or in the shared buffer when it is large."""
+
+    indices: tuple[int, ...] = ()
+    content: bytes = b""
+    """len(indices) * 4096 bytes, or empty when `buffer_offset` is set."""
+    buffer_offset: int | None = None
+    """Where the content starts in the buffer memfd that both sides map."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingCall:
+    """A call made by `call_perform`; cycles and payload are still to be checked by the node."""
+
+    callee: bytes
+    method: str
+    arg: bytes
+    cycles: int
+    on_reply: Closure
+    on_reject: Closure
+    on_cleanup: Closure | None = None
+    timeout_s: int | None = None
+    """Set for a bounded-wait call (seconds asked for)."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class ReplyData:
+    """`msg_reply` was called."""
+
+    data: bytes
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class RejectMessage:
+    """`msg_reject` was called."""
+
+    message: str
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The message ended without a trap."""
+
+    instructions: int
+    """Counted by the module's counter in this message, all slices; heap dirty pages are charged by the node on top."""
+    slice_instructions: int
+    """The part of it in the last slice."""
+    response: ReplyData | RejectMessage | None = None
+    calls: tuple[OutgoingCall, ...] = ()
+    cycles_accepted: int = 0
+    cycles_burned: int = 0
+    certified_data: bytes | None = None
+    global_timer: int | None = None
+    """New absolute timer (ns, 0 = off), or None if not set."""
+    accepted: bool = False
+    """inspect_message called accept_message."""
+    globals: tuple[int, ...] = ()
+    """Bits of every mutable global of the module, in ModuleInfo order."""
+    heap_pages: int = 0
+    """Heap size in Wasm pages after the message."""
+    stable_pages: int = 0
+    heap: Pages = Pages()
+    stable: Pages = Pages()
+    stable_dirty_marks: int = 0
+    """Stable OS pages marked written (already charged inside the module)."""
+    logs: tuple[bytes, ...] = ()
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trapped:
+    """The message failed; nothing of it stays but instructions and logs."""
+
+    instructions: int
+    slice_instructions: int
+    error_code: int
+    """An ErrorCode: 502, 503, 504, 507, 513, 520, 522, 524, 532, 534, 536, 539 ..."""
+    message: str
+    """Description without the canister-id prefix that the node adds."""
+    logs: tuple[bytes, ...] = ()
+    heap_touched: tuple[int, ...] = ()
+    """OS pages this message wrote, for the reset."""
+    stable_touched: tuple[int, ...] = ()
+    heap_changed: int = 0
+    """Ignored by the node except as a bound; dirty pages of a failed message are charged from `heap`."""
+    heap: Pages = Pages()
+    """Content of the written heap pages: the dirty-page charge applies to failed messages too."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """The slice ended before the message did."""
+
+    slice_instructions: int
+    instructions: int
+    """Of all slices of this message so far."""
+
+
+Answer: TypeAlias = Finished | Trapped | Paused
+
+
+class Stop(Enum):
+    """Why a sandbox answered when it did."""
+
+    END = "end"
+    """All inputs of the request are answered."""
+    TRAPPED = "trapped"
+    """The last answer is a trap; nothing runs before the reset."""
+    PAUSED = "paused"
+    """The last answer is a pause; Resume or Abort follows."""
+    SETTLE = "settle"
+    """The message after the last answer needs its context; Settled or Abort follows."""
+
+
+# --- memory as it is mapped
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`count` pages from `page` lie at `offset` bytes of the memory's descriptor; offset None: never written (zeros)."""
+
+    page: int
+    count: int
+    offset: int | None
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryImage:
+    """One committed memory, to be mapped from the descriptor that travels beside over the Unix socket."""
+
+    wasm_pages: int
+    runs: tuple[Run, ...]
+
+
+# --- requests (node -> sandbox) and replies
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """Load a compiled module and map its memories.
+
+    Descriptors over the Unix socket, in this order: module artefact, heap, stable memory, page buffer (read-write).
+    """
+
+    cookie: int
+    environment: Environment
+    wasm64: bool
+    heap: MemoryImage
+    stable: MemoryImage
+    globals: tuple[int, ...]
+    reuse_instance: bool
+    """The module can't leave traces in an instance beyond memory and globals (ModuleInfo.reuse_safe)."""
+    tracking: bool
+    """False for queries: pages aren't reported, everything is rolled back after each message."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Ready to execute."""
+
+    cookie: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class OpenFailed:
+    """The artefact could not be loaded or instantiated."""
+
+    cookie: int
+    reason: str
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execute:
+    """Run these inputs in order; `context` is that of the first."""
+
+    cookie: int
+    inputs: tuple[ExecutionInput, ...]
+    context: ExecutionContext
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed:
+    """Answers in input order, for every input since the last reply."""
+
+    cookie: int
+    answers: tuple[Finished | Trapped | Paused, ...]
+    stop: Stop
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """All earlier messages are committed; this is the context of the one that waits. Answered by Executed."""
+
+    cookie: int
+    context: ExecutionContext
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Start the next slice of the paused message. Answered by Executed."""
+
+    cookie: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abort:
+    """Give up the message that is paused or waits to settle, keeping what earlier answers did. Answered by Aborted."""
+
+    cookie: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aborted:
+    """Pages that the aborted message wrote; a Reset follows."""
+
+    cookie: int
+    heap_touched: tuple[int, ...]
+    stable_touched: tuple[int, ...]
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """Go back to this committed state: map these runs, restore sizes and globals. Answered by ResetDone.
+
+    `heap` and `stable` hold only the runs of touched pages; all else stays as it is mapped.
+    """
+
+    cookie: int
+    heap: MemoryImage
+    stable: MemoryImage
+    globals: tuple[int, ...]
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class ResetDone:
+    """The sandbox shows the committed state again."""
+
+    cookie: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the process; not answered."""
+
+    cookie: int
+
+
+# --- modules
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class GlobalInfo:
+    """A mutable global, exported by instrumentation under `export`."""
+
+    export: str
+    kind: str
+    """i32, i64, f32, f64 or v128."""
+    initial: int
+    """Bits after instantiation."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class CustomSection:
+    """An `icp:public` or `icp:private` section."""
+
+    name: str
+    public: bool
+    content: bytes
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleInfo:
+    """What the node knows of a module after validation and instrumentation."""
+
+    module_hash: bytes
+    """SHA-256 of the bytes as submitted (possibly gzipped)."""
+    wasm64: bool
+    updates: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
+    composite_queries: tuple[str, ...] = ()
+    entry_points: tuple[str, ...] = ()
+    """Exported `canister_init`, `canister_heartbeat`, ...; `canister_start` when the module has a start function."""
+    custom_sections: tuple[CustomSection, ...] = ()
+    compile_instructions: int = 0
+    """Charged to an install: 6000 per operator after instrumentation, 2 operators per global."""
+    heap_pages_initial: int = 0
+    """Wasm pages."""
+    heap_pages_max: int = 0
+    globals: tuple[GlobalInfo, ...] = ()
+    initial_pages: Pages = Pages()
+    """Active data segments, laid out as OS pages."""
+    has_memory: bool = True
+    reuse_safe: bool = True
+    """No passive or dropped segments: a used instance with memory and globals restored is as good as a new one."""
+
+
+# --- compiler
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class CompileRequest:
+    """Validate, instrument and compile this module (or find it in the cache)."""
+
+    cookie: int
+    wasm: bytes
+    max_stable_memory: int
+    max_wasm32_heap: int
+    max_wasm64_heap: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class CompileDone:
+    """The artefact lies in the cache under this name, authenticated; `sandbox.artefacts.load` reads it."""
+
+    cookie: int
+    info: ModuleInfo
+    artefact: str
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class CompileRefused:
+    """The module breaks a rule (IC0505)."""
+
+    cookie: int
+    reason: str
+    charged_instructions: int
+    """6000 x decoded size in bytes."""

@@ -1,0 +1,218 @@
+"""The canister record: settings, balances, queues, call contexts, code and memory in one place.
+
+Rule module. Spec: abstract behaviour, "State", `CanState` and the per-canister maps of the IC state. Everything here is
+state and is hashed, except what a comment calls local.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+from message_routing.queues import CanisterQueues
+
+from ic_types.messages import Ingress, Request, Response
+from ic_types.principal import CanisterId, Principal
+from ic_types.reject import Reject
+from ic_types.units import CallbackId, CallContextId, Cycles, NumBytes, NumInstructions, TimeNs
+from sandbox.execution_state import ExecutionState
+from sandbox.protocol import Closure, EntryPoint
+
+
+class RunStatus(Enum):
+    """Spec: `Running | Stopping | Stopped`."""
+
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class IngressOrigin:
+    """`From_user`: the call context answers an ingress message."""
+
+    message_id: bytes
+    sender: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class CanisterOrigin:
+    """`From_canister`: the call context answers a request."""
+
+    caller: CanisterId
+    callback_id: CallbackId
+    deadline_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class SystemOrigin:
+    """`From_system`: heartbeat, global timer or low-memory hook; nobody to answer to."""
+
+    task: EntryPoint
+
+
+CallOrigin: TypeAlias = IngressOrigin | CanisterOrigin | SystemOrigin
+
+
+@dataclass(slots=True)
+class CallContext:
+    """An open call. Spec: `CallCtxt`."""
+
+    context_id: CallContextId
+    origin: CallOrigin
+    available_cycles: Cycles
+    """Attached and neither accepted nor refunded yet."""
+    created: TimeNs
+    responded: bool = False
+    deleted: bool = False
+    """The canister was uninstalled; callbacks aren't invoked any more."""
+    instructions: NumInstructions = NumInstructions(0)
+    """Of all messages of this context so far, for performance_counter(1)."""
+    outstanding_calls: int = 0
+    call_tree_depth: int = 0
+    call_tree_start: TimeNs = TimeNs(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """What to do when the response of one outgoing call arrives."""
+
+    callback_id: CallbackId
+    context_id: CallContextId
+    callee: CanisterId
+    on_reply: Closure
+    on_reject: Closure
+    on_cleanup: Closure | None
+    cycles_sent: Cycles
+    prepaid_execution: Cycles
+    prepaid_transmission: Cycles
+    wasm64: bool
+    """Price class that the prepayment was made at."""
+    deadline_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SystemTask:
+    """A heartbeat, timer or hook waiting in the task queue."""
+
+    entry: EntryPoint
+
+
+@dataclass(slots=True)
+class LongExecution:
+    """A message that didn't finish in its slice: paused in a sandbox, or aborted and to be run again."""
+
+    message: Ingress | Request | Response | SystemTask
+    prepaid: Cycles
+    """Cycles withdrawn for the whole message before its first slice."""
+    paused: bool
+    """False once aborted; then it starts again from its first instruction, already paid for."""
+    started_round: int
+    context_id: CallContextId | None = None
+    slices: int = 0
+    """Slices finished, all of them re-run at once when a new sandbox has to catch up."""
+    instructions: NumInstructions = NumInstructions(0)
+    started_time: TimeNs = TimeNs(0)
+    """`ic0.time` stays that of the round in which the message started."""
+    ingress_debit: Cycles = Cycles(0)
+    """Induction fees of ingress that arrived meanwhile; applied when this ends or is aborted."""
+
+
+@dataclass(slots=True)
+class Settings:
+    """What update_settings can change."""
+
+    controllers: tuple[Principal, ...]
+    """Sorted, without repeats."""
+    compute_allocation: int = 0
+    memory_allocation: int = 0
+    freezing_threshold_s: int = 2_592_000
+    reserved_cycles_limit: Cycles = Cycles(5_000_000_000_000)
+    wasm_memory_limit: int = 3 << 30
+    wasm_memory_threshold: int = 0
+    log_visibility: str = "controllers"
+    environment_variables: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One line of the canister log."""
+
+    index: int
+    time: TimeNs
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StopCall:
+    """A stop_canister call that waits for the canister to stop."""
+
+    origin: CallOrigin
+    refund: Cycles
+    time: TimeNs
+
+
+@dataclass(slots=True)
+class Metrics:
+    """Counters of one canister, state like everything else here."""
+
+    messages_executed: int = 0
+    instructions: int = 0
+    cycles_burned: int = 0
+    """Fees, instructions and `cycles_burn`: cycles that left circulation here."""
+
+
+@dataclass(slots=True)
+class Canister:
+    """Everything a subnet knows about one of its canisters."""
+
+    canister_id: CanisterId
+    settings: Settings
+    balance: Cycles
+    created: TimeNs
+    queues: CanisterQueues
+    reserved_balance: Cycles = Cycles(0)
+    status: RunStatus = RunStatus.RUNNING
+    stop_calls: list[StopCall] = field(default_factory=list)
+    version: int = 0
+    execution: ExecutionState | None = None
+    """None while empty."""
+    certified_data: bytes = b""
+    global_timer: TimeNs = TimeNs(0)
+    """Absolute; 0 = off."""
+    contexts: dict[CallContextId, CallContext] = field(default_factory=dict)
+    """In order of creation."""
+    callbacks: dict[CallbackId, Callback] = field(default_factory=dict)
+    next_context_id: int = 1
+    next_callback_id: int = 1
+    tasks: list[SystemTask] = field(default_factory=list)
+    """This round's heartbeat and timer, front first; empty between rounds."""
+    next_scheduled: int = 0
+    """Rotation: 0 global timer, 1 heartbeat, 2 message."""
+    long_execution: LongExecution | None = None
+    accumulated_priority: int = 0
+    """Own difference from the shared value (see scheduler.priority); 1 % = 1_000_000."""
+    executed_rounds: int = 0
+    last_charged: TimeNs = TimeNs(0)
+    """When memory and compute were last paid for."""
+    heap_delta_debit: NumBytes = NumBytes(0)
+    install_debit: NumInstructions = NumInstructions(0)
+    logs: list[LogRecord] = field(default_factory=list)
+    next_log_index: int = 0
+    last_install: TimeNs = TimeNs(0)
+    metrics: Metrics = field(default_factory=Metrics)
+    message_memory: NumBytes = NumBytes(0)
+
+    def memory_usage(self) -> int:
+        """Bytes billed besides message memory: heap, stable memory, code, custom sections."""
+        return 0 if self.execution is None else self.execution.memory_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class UserResponse:
+    """Outcome of an ingress message that the ingress history has to learn."""
+
+    message_id: bytes
+    outcome: bytes | Reject
+    """Reply bytes, or why it failed."""

@@ -1,0 +1,258 @@
+"""Requests and replies between the coordinator and the replica nodes.
+
+Rule module. The coordinator sends a request to every node of a subnet; each answers with one reply with the same height or
+cookie. A batch is everything a round depends on: state(h) = f(state(h-1), batch(h)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from configs.fees import CyclesCostSchedule
+from configs.limits import SubnetLimits
+from ic_types import wire
+from ic_types.messages import Ingress
+from ic_types.principal import CanisterId, NodeId, Principal, SubnetId
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetRecord:
+    """What every node knows of every subnet of the network."""
+
+    subnet_id: SubnetId
+    name: str
+    subnet_type: str
+    public_key: bytes
+    """Threshold public key, 96 bytes in G2."""
+    nodes: tuple[NodeId, ...]
+    range_start: CanisterId
+    range_end: CanisterId
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRecord:
+    """The registry: all subnets, the root first."""
+
+    subnets: tuple[SubnetRecord, ...]
+    root: SubnetId
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """Everything a node process is started with."""
+
+    subnet: SubnetId
+    subnet_name: str
+    node_index: int
+    """1 .. n, also the x-coordinate of its key share."""
+    node_id: NodeId
+    network: NetworkRecord
+    limits: SubnetLimits
+    fees: CyclesCostSchedule
+    genesis_time_ns: int
+    key_share: bytes
+    """Secret scalar, 32 bytes big-endian."""
+    threshold: int
+    coordinator_endpoint: str
+    socket_dir: str
+    compiler_endpoint: str
+    cache_dir: str
+    log_path: str | None = None
+    batch_size: int = 100
+    """Inputs sent to a sandbox at once; never changes a result."""
+    reuse_instances: bool = True
+    max_sandboxes: int = 500
+    max_in_flight: int = 4
+    """Sandboxes of this node that compute at once (from --jobs)."""
+    rehash_rounds: int = 100
+    """Every page is re-read and re-hashed at least once in so many rounds."""
+    trace: bool = False
+    faults: tuple[str, ...] = ()
+    """`flip:...@height` plans for this node."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifiedSlice:
+    """A slice of a stream with its proof: the only thing that crosses from subnet to subnet."""
+
+    source: SubnetId
+    witness: bytes
+    """CBOR hash tree that reveals /streams/<destination>: header and messages."""
+    certificate_signature: bytes
+    """Threshold signature of the source subnet over the root of the witness, 48 bytes."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Input of one round of one subnet."""
+
+    height: int
+    time_ns: int
+    randomness: bytes
+    """32 bytes from the combined random-tape signature of this height."""
+    ingress: tuple[Ingress, ...] = ()
+    slices: tuple[CertifiedSlice, ...] = ()
+    is_checkpoint: bool = False
+    replica_version: str = ""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamHead:
+    """Where a stream stands after a round; tells the coordinator where slices are to be fetched."""
+
+    peer: SubnetId
+    begin: int
+    end: int
+    signals_end: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngressOutcome:
+    """A message reached a terminal status in this round."""
+
+    message_id: bytes
+    status: str
+    """replied or rejected."""
+    reply: bytes = b""
+    reject_code: int = 0
+    reject_message: str = ""
+    error_code: str = ""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundResult:
+    """A node's answer to a batch."""
+
+    height: int
+    state_hash: bytes
+    """Over everything that is state."""
+    root_hash: bytes
+    """Root of the certified tree."""
+    certification_share: bytes
+    """This node's share of the signature over root_hash."""
+    tape_share: bytes
+    """This node's share of the random tape of height + 1."""
+    heads: tuple[StreamHead, ...]
+    outcomes: tuple[IngressOutcome, ...]
+    has_work: bool
+    """Another round would do something even without new input."""
+    next_due_ns: int
+    """Earliest timer or deadline; 0 = none."""
+    stats: dict[str, int]
+    """Counters of this round: messages, instructions, xnet_in, xnet_out, refused_slices, cycles_burned ..., see subnet.node.stats."""
+    trace: tuple[tuple[str, bytes, str], ...] = ()
+    stage_ns: dict[str, int]
+    """Wall time per stage on this node, for benchmarks; never feeds a decision."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFailure:
+    """The node can't go on (as a crashed replica would); it exits after this."""
+
+    height: int
+    reason: str
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReady:
+    """A started node introduces itself; it is at `height` and wants the next batch."""
+
+    subnet: SubnetId
+    node_index: int
+    pid: int
+    height: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceRequest:
+    """Make a slice for `peer` starting at these indices."""
+
+    peer: SubnetId
+    message_begin: int
+    signals_begin: int
+    max_bytes: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certify:
+    """The combined signature over the root hash of `height`; the node answers with Slices (empty if none are asked for)."""
+
+    height: int
+    signature: bytes
+    slices: tuple[SliceRequest, ...] = ()
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slices:
+    """Witnesses made for a Certify, in its order; None where the stream has nothing new."""
+
+    height: int
+    slices: tuple[CertifiedSlice | None, ...]
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryRequest:
+    """A non-replicated query on the last certified height; answered by QueryReply."""
+
+    cookie: int
+    sender: Principal
+    receiver: CanisterId
+    method: str
+    arg: bytes
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryReply:
+    """Reply or reject of a query."""
+
+    cookie: int
+    status: str
+    """replied or rejected."""
+    reply: bytes = b""
+    reject_code: int = 0
+    reject_message: str = ""
+    error_code: str = ""
+    height: int = 0
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """Ask a node about its state; `path` is a list of labels, see subnet.node.inspection. Answered by Inspected."""
+
+    cookie: int
+    what: str
+    """canisters, cycles, digests, read_state, logs, processes, statistics."""
+    path: tuple[bytes, ...] = ()
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """Answer to Inspect: CBOR."""
+
+    cookie: int
+    body: bytes
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the node process cleanly; its sandboxes end with it."""
+
+    reason: str
