@@ -164,9 +164,7 @@ def _dec(kind: Any, var: str, names: _Names, depth: int = 0) -> str:
     if kind is int:
         return f"({var} if type({var}) is int else _int({var}))"
     if kind in (str, bool, float, bytes, type(None)):
-        return f"({var} if type({var}) is {kind.__name__} else _as({var}, {names.add(kind)}))".replace(
-            "NoneType", "type(None)"
-        )
+        return f"({var} if type({var}) is {kind.__name__} else _as({var}, {names.add(kind)}))".replace("NoneType", "type(None)")
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return f"{names.add(kind)}({var})"
     if isinstance(kind, type) and issubclass(kind, bytes):
