@@ -1,0 +1,15 @@
+;; A clock: `start` sets the global timer one second ahead; each timer adds one to `ticks` and sets it again, `stop` turns it off.
+(module
+  (import "ic0" "time" (func $time (result i64)))
+  (import "ic0" "global_timer_set" (func $set (param i64) (result i64)))
+  (import "ic0" "msg_reply_data_append" (func $append (param i32 i32)))
+  (import "ic0" "msg_reply" (func $reply))
+  (memory (export "memory") 1)
+  (func $again (drop (call $set (i64.add (call $time) (i64.const 1000000000)))))
+  (func (export "canister_init") (call $again))
+  (func (export "canister_update start") (call $again) (call $reply))
+  (func (export "canister_update stop") (drop (call $set (i64.const 0))) (call $reply))
+  (func (export "canister_global_timer")
+    (i64.store (i32.const 0) (i64.add (i64.load (i32.const 0)) (i64.const 1)))
+    (call $again))
+  (func (export "canister_query ticks") (call $append (i32.const 0) (i32.const 8)) (call $reply)))
