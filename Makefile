@@ -1,0 +1,61 @@
+# icsim: one command per task. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+CANISTERS := ledger exchange compute universal universal_heartbeat counter timer
+BENCHES := messages idle growth start memory
+RESULTS := bench/results
+
+.PHONY: help setup demo test quick check chaos bench canisters format clean $(addprefix bench-,$(BENCHES))
+
+help: ## this list
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo "bench-NAME    one of: $(BENCHES)"
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "icsim needs Python 3.11 or newer: apt install python3 python3-venv" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "icsim needs Python 3.11 to 3.14, found $$($(PYTHON) --version): set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "Python's venv module is missing: apt install python3-venv" >&2; exit 2; }
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "installing icsim into $(VENV) ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## a virtual environment in .venv with everything installed
+
+demo: $(STAMP) ## run the quickstart network and check its invariants
+	@$(BIN)/icsim run configs/quickstart.toml
+
+test: $(STAMP) ## every test that a fresh machine can run (under 15 minutes)
+	@$(BIN)/pytest -q -n 2 --dist loadfile
+
+quick: $(STAMP) ## tests without real processes (under a minute)
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow" tests/unit tests/spec
+
+check: $(STAMP) ## formatting, lint, types, house rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/unit/test_tidy.py
+
+chaos: $(STAMP) ## kill sandboxes at every fault point and compare hashes with an undisturbed run
+	@$(BIN)/python -m tests.chaos
+
+bench: $(addprefix bench-,$(BENCHES)) ## all benchmarks; results in bench/results
+
+$(addprefix bench-,$(BENCHES)): bench-%: $(STAMP)
+	@$(BIN)/python -m bench.$*
+
+canisters: $(STAMP) ## rebuild examples/canisters/*.wasm (clang, lld, rustc with wasm32, Node)
+	@cd examples/canisters/motoko && npm install --silent --no-package-lock
+	@for name in $(CANISTERS); do echo $$name; PYTHON=$(CURDIR)/$(BIN)/python examples/canisters/build.sh $$name; done
+
+format: $(STAMP) ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## remove the virtual environment, caches and runs
+	rm -rf $(VENV) .icsim runs *.egg-info .mypy_cache .ruff_cache .hypothesis
