@@ -1,0 +1,61 @@
+"""Sizes and digests of queued messages.
+
+Rule module. Sizes follow the replica's memory accounting: struct plus payload; a payload is method name plus argument of a
+request, data or reject text of a response. Digests stand for a message in the state hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from ic_types.messages import Ingress, Request, Response
+from ic_types.reject import Reject, Reply
+
+STRUCT_BYTES = 256
+"""What a message takes beside its payload. Not in the spec: a round figure near the replica's struct sizes."""
+MAX_RESPONSE_BYTES = STRUCT_BYTES + (2 << 20)
+"""What a guaranteed-response call reserves at both ends."""
+
+
+def payload_bytes(message: Request | Response) -> int:
+    """The bytes that limits and transmission fees count."""
+    if type(message) is Request:
+        return len(message.method.encode()) + len(message.arg)
+    assert type(message) is Response
+    payload = message.payload
+    return len(payload.data) if type(payload) is Reply else len(payload.message.encode())  # type: ignore[union-attr]
+
+
+def memory_bytes(message: Request | Response) -> int:
+    """The bytes that message memory counts."""
+    return STRUCT_BYTES + payload_bytes(message)
+
+
+def digest(message: Ingress | Request | Response) -> bytes:
+    """SHA-256 over every field, each with its length in front."""
+    parts: list[bytes]
+    if type(message) is Ingress:
+        effective = b"\x00" if message.effective_canister_id is None else b"\x01" + message.effective_canister_id
+        text = f"{message.expiry},{message.raw_bytes}"
+        head = [message.message_id, message.sender, message.receiver, message.method.encode(), message.arg]
+        parts = [b"ingress", *head, effective, text.encode()]
+    elif type(message) is Request:
+        numbers = (message.callback_id, message.payment, message.deadline_s, message.call_tree_depth, message.call_tree_start)
+        text = ",".join(map(str, numbers))
+        parts = [b"request", message.sender, message.receiver, message.method.encode(), message.arg, text.encode()]
+    else:
+        assert type(message) is Response
+        payload = message.payload
+        if type(payload) is Reply:
+            body = b"\x01" + payload.data
+        else:
+            assert type(payload) is Reject
+            error = 0 if payload.error_code is None else int(payload.error_code)
+            body = f"\x00{int(payload.code)},{error},{payload.message}".encode()
+        text = f"{message.callback_id},{message.refund},{message.deadline_s}"
+        parts = [b"response", message.originator, message.respondent, body, text.encode()]
+    hasher = hashlib.sha256()
+    for part in parts:
+        hasher.update(len(part).to_bytes(8, "big"))
+        hasher.update(part)
+    return hasher.digest()
