@@ -202,7 +202,11 @@ class Canister:
     next_log_index: int = 0
     last_install: TimeNs = TimeNs(0)
     metrics: Metrics = field(default_factory=Metrics)
-    message_memory: NumBytes = NumBytes(0)
+
+    @property
+    def message_memory(self) -> NumBytes:
+        """Bytes of queued messages and reserved responses, billed apart from other memory."""
+        return self.queues.message_memory()
 
     def memory_usage(self) -> int:
         """Bytes billed besides message memory: heap, stable memory, code, custom sections."""
