@@ -1,8 +1,9 @@
 """How a node asks the zygote for a sandbox process.
 
 Rule module. A Unix SOCK_SEQPACKET connection to the zygote carries one request per packet; each is answered by one packet, in
-order. The packet of SpawnSandbox carries one descriptor (SCM_RIGHTS): the sandbox's end of the Unix socketpair that it shares with
-the node. The zygote hands it to the child and closes its own copy, so that the node reads end-of-file as soon as the sandbox ends.
+order. The packet of SpawnSandbox carries one descriptor (SCM_RIGHTS): the sandbox's end of the Unix socketpair that it shares
+with the node. The zygote hands it to the child and closes its own copy, so that the node reads end-of-file as soon as the
+sandbox ends.
 """
 
 from __future__ import annotations
