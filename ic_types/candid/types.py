@@ -196,10 +196,13 @@ PRIMITIVES: dict[str, Prim] = {
     for prim in group
 }
 BY_OPCODE: dict[int, Prim] = {p.opcode: p for p in PRIMITIVES.values()}
-KEYWORDS = frozenset(
-    {*PRIMITIVES, *ANNOTATIONS, "blob", "func", "import", "opt", "record", "service", "type", "variant", "vec", "true", "false"}
+RESERVED_WORDS = frozenset(
+    {*ANNOTATIONS, "blob", "func", "import", "null", "opt", "principal", "record", "service", "type", "variant", "vec"}
+    | {"true", "false"}
 )
-"""Words that a name in Candid text must be quoted for."""
+"""Words that can't stand as a name in Candid text without quotes."""
+KEYWORDS = RESERVED_WORDS | PRIMITIVES.keys()
+"""Words that are printed with quotes when they are names."""
 
 
 def resolve(kind: Type) -> Type:
