@@ -7,11 +7,12 @@ pop moves the pointer on. A sender with nothing queued isn't in any rotation.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
 from enum import IntEnum
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 class InputClass(IntEnum):
@@ -55,3 +56,29 @@ class Rotation(Generic[K]):
     def remove(self, sender: K) -> None:
         """Take a sender out wherever it stands; costs the length of the rotation, so for rare removals only."""
         self.turns.remove(sender)
+
+
+def turn_by_turn(queues: Sequence[Iterator[T]]) -> Iterator[T]:
+    """One item of each queue in turn until all are empty."""
+    turns = deque(queues)
+    while turns:
+        item = next(turns[0], None)
+        if item is None:
+            turns.popleft()
+        else:
+            yield item
+            turns.rotate(-1)
+
+
+def rotate_over(sources: Sequence[Iterator[T]], start: int, count: int) -> Iterator[T]:
+    """At most `count` items, one source after the other from `start` on; empty ones are passed over."""
+    at, misses = start, 0
+    while misses < len(sources) and count:
+        item = next(sources[at], None)
+        if item is None:
+            misses += 1
+        else:
+            misses = 0
+            count -= 1
+            yield item
+        at = (at + 1) % len(sources)

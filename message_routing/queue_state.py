@@ -36,6 +36,8 @@ class PeerQueues:
     """Response slots of the output queue, reserved or filled."""
     scheduled: InputClass | None = None
     """The rotation that the peer stands in."""
+    noted: int = 0
+    """Local: output messages up to this number have their deadline noted already (see `timeouts`)."""
 
     def is_idle(self) -> bool:
         """Nothing queued and nothing reserved."""

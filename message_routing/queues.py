@@ -8,7 +8,7 @@ sender; so a response always has room. Every operation costs O(1); a pair of que
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 from ic_types.messages import CanisterInput, Ingress, Request, Response
 from ic_types.principal import CanisterId
 from ic_types.units import NS_PER_SECOND, TimeNs
-from message_routing.input_schedule import InputClass
+from message_routing.input_schedule import InputClass, rotate_over, turn_by_turn
 from message_routing.queue_state import PeerQueues, QueueState
 
 REQUEST_LIFETIME_NS: Final = 300 * NS_PER_SECOND
@@ -97,22 +97,9 @@ class CanisterQueues(QueueState):
 
     def peek_inputs(self, count: int) -> tuple[CanisterInput, ...]:
         """The next `count` inputs in the order in which `pop_input` would give them."""
-        sources = [
-            self._walk_peers(InputClass.LOCAL, count),
-            _round_robin([iter(self.ingress[key].values()) for key in islice(self.ingress_rotation.turns, count)]),
-            self._walk_peers(InputClass.REMOTE, count),
-        ]
-        found: list[CanisterInput] = []
-        at, misses = self.next_class, 0
-        while misses < 3 and len(found) < count:
-            item = next(sources[at], None)
-            if item is None:
-                misses += 1
-            else:
-                misses = 0
-                found.append(item)
-            at = (at + 1) % 3
-        return tuple(found)
+        ingress = [iter(self.ingress[key].values()) for key in islice(self.ingress_rotation.turns, count)]
+        sources = [self._walk(InputClass.LOCAL, count), turn_by_turn(ingress), self._walk(InputClass.REMOTE, count)]
+        return tuple(rotate_over(sources, self.next_class, count))
 
     def drop_ingress(self, ingress: Ingress) -> bool:
         """Take an expired ingress message out; False when it is no longer queued."""
@@ -207,6 +194,20 @@ class CanisterQueues(QueueState):
         peer = self.peers[peer_id]
         return self._take_output(peer_id, peer, next(iter(peer.outputs)))
 
+    def output_deadlines(self, peer_id: CanisterId) -> list[TimeNs]:
+        """Due times of the output queue's messages that this didn't tell before."""
+        peer = self.peers.get(peer_id)
+        if peer is None or not peer.outputs:
+            return []
+        found: list[TimeNs] = []
+        for sequence, (_, due) in reversed(peer.outputs.items()):
+            if sequence <= peer.noted:
+                break
+            if due:
+                found.append(due)
+        peer.noted = next(reversed(peer.outputs))
+        return found
+
     def drop_expired_outputs(self, peer_id: CanisterId, now: TimeNs) -> list[Request | Response]:
         """Take every message out of an output queue whose time is over, in queue order; costs the queue's length."""
         peer = self.peers.get(peer_id)
@@ -294,23 +295,11 @@ class CanisterQueues(QueueState):
             return message
         return None
 
-    def _walk_peers(self, input_class: InputClass, count: int) -> Iterator[CanisterInput]:
+    def _walk(self, input_class: InputClass, count: int) -> Iterator[CanisterInput]:
         rotation = self.rotations[input_class]
         assert rotation is not None
-        return _round_robin([iter(self.peers[sender].inputs.values()) for sender in islice(rotation.turns, count)])
+        return turn_by_turn([iter(self.peers[sender].inputs.values()) for sender in islice(rotation.turns, count)])
 
     def _forget_if_idle(self, peer_id: CanisterId, peer: PeerQueues) -> None:
         if not (peer.input_slots or peer.output_slots or peer.inputs or peer.outputs):
             del self.peers[peer_id]
-
-
-def _round_robin(queues: list[Iterator[CanisterInput]]) -> Iterator[CanisterInput]:
-    """One item of each queue in turn until all are empty."""
-    turns = deque(queues)
-    while turns:
-        item = next(turns[0], None)
-        if item is None:
-            turns.popleft()
-        else:
-            yield item
-            turns.rotate(-1)

@@ -1,0 +1,34 @@
+"""Rejects that a subnet makes itself for requests of its own canisters.
+
+Rule module. Spec: abstract behaviour, "Call rejection by the system"; texts are cut at 255 bytes as the replica does.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ic_types.messages import Request, Response
+from ic_types.reject import Reject
+from message_routing.queues import CanisterQueues
+
+MAX_TEXT_BYTES: Final = 255
+
+
+def reject_response(request: Request, why: Reject) -> Response:
+    """The response that gives all cycles back and says why."""
+    text = why.message
+    if len(text.encode()) > MAX_TEXT_BYTES:
+        text = text.encode()[: MAX_TEXT_BYTES - 3].decode(errors="ignore") + "..."
+    return Response(
+        originator=request.sender,
+        respondent=request.receiver,
+        callback_id=request.callback_id,
+        refund=request.payment,
+        payload=Reject(why.code, text, why.error_code),
+        deadline_s=request.deadline_s,
+    )
+
+
+def push_local_reject(queues: CanisterQueues, request: Request, why: Reject, *, local: bool) -> bool:
+    """Answer a request of the queues' owner; `local`: the callee is on this subnet. False if a response is queued already."""
+    return queues.push_input_response(reject_response(request, why), local) is not None
