@@ -24,7 +24,15 @@ BELOW["subnet.protocol"] = ("configs", "ic_types")
 BELOW["subnet.certification"] = RULES
 BELOW["subnet.management"] = RULES
 BELOW["subnet.state"] = (*RULES, "subnet.certification", "subnet.management")
-SHARED = ("subnet.protocol", "subnet.control", "subnet.zygote_protocol", "subnet.process_tools")
+SHARED = (
+    "subnet.protocol",
+    "subnet.control",
+    "subnet.control_protocol",
+    "subnet.network_config",
+    "subnet.process_tools",
+    "subnet.random_tape",
+    "subnet.zygote_protocol",
+)
 PROCESS = (*RULES, "subnet.state", "subnet.certification", "subnet.management", *SHARED)
 BELOW["subnet.node"] = PROCESS
 BELOW["subnet.coordinator"] = PROCESS
