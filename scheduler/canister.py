@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
-from message_routing.queues import CanisterQueues
-
 from ic_types.messages import Ingress, Request, Response
 from ic_types.principal import CanisterId, Principal
 from ic_types.reject import Reject
 from ic_types.units import CallbackId, CallContextId, Cycles, NumBytes, NumInstructions, TimeNs
+from message_routing.queues import CanisterQueues
 from sandbox.execution_state import ExecutionState
 from sandbox.protocol import Closure, EntryPoint
 

@@ -1,4 +1,4 @@
-"""What a round asks of the plumbing: run a message, go on with it, compile a module.
+"""What a round asks of the plumbing: run a message, go on with it, give it up, compile a module.
 
 Rule module. The rules are generators: they yield an Effect and are sent its result, so they read top-down while the node runs
 several scheduler cores at once. Results don't depend on the order in which sandboxes answer, since a core only sees its own.
@@ -40,6 +40,14 @@ class ResumeMessage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AbortMessage:
+    """Give up the paused message of this execution state; answered by None once that is sure to happen."""
+
+    canister_id: CanisterId
+    execution: ExecutionState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CompileModule:
     """Validate, instrument and compile; answered by CompileResult."""
 
@@ -63,8 +71,8 @@ class CompileError:
 
 
 CompileResult: TypeAlias = Compiled | CompileError
-Effect: TypeAlias = RunMessage | ResumeMessage | CompileModule
-EffectResult: TypeAlias = Answer | CompileResult
+Effect: TypeAlias = RunMessage | ResumeMessage | AbortMessage | CompileModule
+EffectResult: TypeAlias = Answer | CompileResult | None
 
 T = TypeVar("T")
 Effects: TypeAlias = Generator[Effect, EffectResult, T]

@@ -1,0 +1,174 @@
+"""Applying what a message did to its canister: memory, balance, calls, certified data, timer, logs.
+
+Rule module. Spec: abstract behaviour, "Message execution", the `State after` of a returning function; the other branch (a trap)
+leaves everything but cycles, instructions and logs as it was.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ic_types.messages import Request
+from ic_types.principal import Principal
+from ic_types.reject import Reject
+from ic_types.units import NS_PER_SECOND, OS_PAGE_BYTES, CallbackId, Cycles, NumBytes, TimeNs
+from message_routing.message_size import payload_bytes
+from sandbox.protocol import EntryPoint, Finished, OutgoingCall, Trapped
+from scheduler import call_context_rules, cycles_account, error_texts
+from scheduler.canister import Callback, CallContext, Canister, LogRecord
+from scheduler.core import Core
+from scheduler.cycles_account import BurnCause
+
+LOG_RECORD_BYTES = 40
+"""What a log record takes beside its content."""
+
+
+class Outcome(NamedTuple):
+    """What is left to know of a message after its answer was applied."""
+
+    instructions: int
+    """Executed in the whole message, dirty heap pages included, at most the limit."""
+    error: Reject | None
+
+
+def page_charge(core: Core, canister: Canister, dirty_pages: int) -> int:
+    """Instructions for heap pages whose content changed."""
+    factor = core.limits.wasm64_dirty_page_multiplier if cycles_account.is_wasm64(canister) else 1
+    return dirty_pages * core.limits.dirty_page_overhead * factor
+
+
+def finish(
+    core: Core,
+    canister: Canister,
+    context: CallContext,
+    answer: Finished | Trapped,
+    *,
+    entry: EntryPoint,
+    limit: int,
+    threshold: int,
+    time: TimeNs,
+) -> Outcome:
+    """Apply the answer of a message that ended; a trap or an overdraft changes nothing but logs and counters.
+
+    `limit`: instruction limit of this execution. `threshold`: what the withdrawals of the message must leave in the balance.
+    """
+    error, pages = failure(core, canister, answer, threshold, call_context_rules.caller_of(context.origin)), 0
+    if error is None:
+        assert type(answer) is Finished
+        if entry is not EntryPoint.QUERY:
+            pages = keep_changes(core, canister, context, answer, time)
+        take_cycles(core, canister, context, answer)
+        if answer.response is not None:
+            call_context_rules.respond(canister, context, call_context_rules.payload_of(answer.response), core)
+    elif canister.execution is not None and entry is not EntryPoint.QUERY:
+        pages = canister.execution.heap.count_changed(answer.heap.indices, answer.heap.content)
+    if answer.logs:
+        append_logs(core, canister, answer.logs, time)
+    charge = page_charge(core, canister, pages) if pages else 0
+    core.spend(answer.slice_instructions + charge)
+    return Outcome(min(answer.instructions + charge, limit), error)
+
+
+def failure(core: Core, canister: Canister, answer: Finished | Trapped, threshold: int, caller: Principal) -> Reject | None:
+    """Why the message fails: it trapped, or it takes more cycles than are left (which only a sliced message can meet)."""
+    if type(answer) is Trapped:
+        return error_texts.canister_error(canister.canister_id, answer.error_code, answer.message)
+    assert type(answer) is Finished
+    if not answer.calls and not answer.cycles_burned:
+        return None
+    wasm64 = cycles_account.is_wasm64(canister)
+    removed = answer.cycles_burned - answer.cycles_accepted
+    for call in answer.calls:
+        removed += call.cycles + sum(cycles_account.call_cost(core, len(call.method.encode()) + len(call.arg), wasm64=wasm64))
+    if removed > 0 and canister.balance < removed + threshold:
+        return cycles_account.out_of_cycles(canister, removed, threshold, caller)
+    return None
+
+
+def keep_changes(core: Core, canister: Canister, context: CallContext, answer: Finished, time: TimeNs) -> int:
+    """Commit memory and globals, version, certified data, timer and calls; returns the number of changed heap pages."""
+    execution = canister.execution
+    assert execution is not None
+    before = execution.memory_bytes()
+    heap_pages, _ = execution.commit(answer)
+    core.memory_available -= max(execution.memory_bytes() - max(before, canister.settings.memory_allocation), 0)
+    delta = (heap_pages + answer.stable_dirty_marks) * OS_PAGE_BYTES
+    core.heap_delta += delta
+    canister.heap_delta_debit = NumBytes(canister.heap_delta_debit + delta)
+    canister.version += 1
+    if answer.certified_data is not None:
+        canister.certified_data = answer.certified_data
+    if answer.global_timer is not None:
+        canister.global_timer = TimeNs(answer.global_timer)
+    return heap_pages
+
+
+def take_cycles(core: Core, canister: Canister, context: CallContext, answer: Finished) -> None:
+    """Move accepted, burned and attached cycles, and send the calls."""
+    if answer.cycles_accepted:
+        assert 0 <= answer.cycles_accepted <= context.available_cycles, f"{canister.canister_id} accepts what isn't there"
+        context.available_cycles = Cycles(context.available_cycles - answer.cycles_accepted)
+        canister.balance = Cycles(canister.balance + answer.cycles_accepted)
+    if answer.cycles_burned:
+        canister.balance = Cycles(canister.balance - answer.cycles_burned)
+        cycles_account.burn(core, canister, answer.cycles_burned, BurnCause.CYCLES_BURN)
+    for call in answer.calls:
+        send_call(core, canister, context, call)
+
+
+def send_call(core: Core, canister: Canister, context: CallContext, call: OutgoingCall) -> None:
+    """Register the callback, pay, and queue the request.
+
+    Spec: "Message execution", the new CallMessages; the price includes both prepayments, which stay with the callback.
+    """
+    callback_id = CallbackId(canister.next_callback_id)
+    deadline_s = 0
+    if call.timeout_s is not None:
+        timeout = min(call.timeout_s, core.limits.best_effort_timeout_max_s)
+        deadline_s = (core.time + timeout * NS_PER_SECOND) // NS_PER_SECOND
+    request = Request(
+        sender=canister.canister_id,
+        receiver=Principal(call.callee),
+        callback_id=callback_id,
+        payment=Cycles(call.cycles),
+        method=call.method,
+        arg=call.arg,
+        deadline_s=deadline_s,
+        call_tree_depth=context.call_tree_depth + 1,
+        call_tree_start=context.call_tree_start,
+    )
+    wasm64 = cycles_account.is_wasm64(canister)
+    cost = cycles_account.call_cost(core, payload_bytes(request), wasm64=wasm64)
+    sent = canister.queues.push_output_request(request, core.time)
+    assert sent, f"{canister.canister_id} calls {request.receiver} without a free slot"
+    canister.balance = Cycles(canister.balance - call.cycles - sum(cost))
+    cycles_account.burn(core, canister, cost.transmission, BurnCause.TRANSMISSION)
+    canister.next_callback_id += 1
+    canister.callbacks[callback_id] = Callback(
+        callback_id=callback_id,
+        context_id=context.context_id,
+        callee=request.receiver,
+        on_reply=call.on_reply,
+        on_reject=call.on_reject,
+        on_cleanup=call.on_cleanup,
+        cycles_sent=request.payment,
+        prepaid_execution=Cycles(cost.prepaid_execution),
+        prepaid_transmission=Cycles(cost.prepaid_transmission),
+        wasm64=wasm64,
+        deadline_s=deadline_s,
+    )
+    context.outstanding_calls += 1
+    core.callbacks_created += 1
+
+
+def append_logs(core: Core, canister: Canister, lines: tuple[bytes, ...], time: TimeNs) -> None:
+    """Add lines to the canister log; the oldest go when it is full."""
+    capacity = core.limits.log_bytes
+    for content in lines:
+        canister.logs.append(LogRecord(canister.next_log_index, time, content[: capacity - LOG_RECORD_BYTES]))
+        canister.next_log_index += 1
+    size, keep = 0, len(canister.logs)
+    while keep and size + LOG_RECORD_BYTES + len(canister.logs[keep - 1].content) <= capacity:
+        size += LOG_RECORD_BYTES + len(canister.logs[keep - 1].content)
+        keep -= 1
+    del canister.logs[:keep]

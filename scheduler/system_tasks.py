@@ -1,0 +1,66 @@
+"""Heartbeats and global timers: which task a canister gets in a round, and when messages go first.
+
+Rule module. Spec: abstract behaviour, "Call context creation: Heartbeat" and "... Global timer"; the rotation is the replica's.
+"""
+
+from __future__ import annotations
+
+from sandbox.protocol import EntryPoint
+from scheduler.canister import Canister, RunStatus, SystemTask
+from scheduler.message_inputs import method_table
+from scheduler.world import World
+
+GLOBAL_TIMER, HEARTBEAT, MESSAGE = 0, 1, 2
+KINDS = 3
+
+
+def enqueue_tasks(world: World) -> list[Canister]:
+    """Give every canister with a heartbeat or an expired timer its tasks of this round; returns those that got some."""
+    scheduler = world.scheduler
+    due = scheduler.due_timers(world.time, world.canisters)
+    candidates = sorted({*scheduler.heartbeats, *due}) if due else sorted(scheduler.heartbeats)
+    chosen: list[Canister] = []
+    for canister_id in candidates:
+        canister = world.canisters[canister_id]
+        if canister.long_execution is None and choose_tasks(world, canister):
+            chosen.append(canister)
+        scheduler.note(canister)
+    return chosen
+
+
+def choose_tasks(world: World, canister: Canister) -> bool:
+    """Advance the canister's rotation to the first kind of work that it has; a task kind puts both tasks in front.
+
+    Conditions: Running, the method is exported; for the timer: it is set and has expired.
+    """
+    if canister.execution is None or canister.status is not RunStatus.RUNNING:
+        return False
+    exports = method_table(canister.execution).entry_points
+    timer = 0 < canister.global_timer <= world.time and "canister_global_timer" in exports
+    heartbeat = "canister_heartbeat" in exports
+    applicable = (timer, heartbeat, canister.queues.has_input())
+    if not (timer or heartbeat):
+        return False
+    world.touch(canister.canister_id)
+    for _ in range(KINDS):
+        kind = canister.next_scheduled
+        canister.next_scheduled = (kind + 1) % KINDS
+        if applicable[kind]:
+            break
+    if kind == MESSAGE:
+        return False
+    order = (
+        (EntryPoint.GLOBAL_TIMER, EntryPoint.HEARTBEAT)
+        if kind == GLOBAL_TIMER
+        else (EntryPoint.HEARTBEAT, EntryPoint.GLOBAL_TIMER)
+    )
+    wanted = {EntryPoint.GLOBAL_TIMER: timer, EntryPoint.HEARTBEAT: heartbeat}
+    canister.tasks = [SystemTask(entry) for entry in order if wanted[entry]]
+    return True
+
+
+def drop_leftover_tasks(world: World, canisters: list[Canister]) -> None:
+    """Tasks belong to their round: those that found no room are forgotten."""
+    for canister in canisters:
+        canister.tasks.clear()
+        world.scheduler.note(canister)
