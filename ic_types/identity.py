@@ -1,0 +1,64 @@
+"""Identities: who signs calls, and the keys of nodes; derived from a seed, so that runs repeat.
+
+Plumbing (the signature library). Spec: interface spec, "Ed25519 and ECDSA signatures" and "Special forms of Principals".
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from ic_types.errors import EnvelopeError
+from ic_types.principal import ANONYMOUS, Principal
+
+ED25519_DER_PREFIX = bytes.fromhex("302a300506032b6570032100")
+"""What stands before the 32 bytes of an Ed25519 key, RFC 8410."""
+
+
+class Ed25519Identity:
+    """A key pair and the principal that its public key authenticates."""
+
+    __slots__ = ("_private", "principal", "public_key_der")
+
+    def __init__(self, secret: bytes) -> None:
+        """From the 32 secret bytes of RFC 8032."""
+        self._private = Ed25519PrivateKey.from_private_bytes(secret)
+        self.public_key_der = ED25519_DER_PREFIX + self._private.public_key().public_bytes_raw()
+        self.principal = Principal.self_authenticating(self.public_key_der)
+
+    @classmethod
+    def derive(cls, seed: bytes, name: str) -> Ed25519Identity:
+        """The identity called `name` in a network with this seed; other names and seeds give unrelated ones."""
+        label = name.encode()
+        return cls(hashlib.sha256(b"\x0eicsim-identity" + len(label).to_bytes(4, "big") + label + seed).digest())
+
+    def sign(self, payload: bytes) -> bytes:
+        """Signature, 64 bytes, over a payload that has its domain separator."""
+        return self._private.sign(payload)
+
+
+class AnonymousIdentity:
+    """Nobody in particular; doesn't sign."""
+
+    __slots__ = ()
+    principal = ANONYMOUS
+    public_key_der = None
+
+
+Identity = Ed25519Identity | AnonymousIdentity
+
+
+def verify_ed25519(public_key_der: bytes, payload: bytes, signature: bytes) -> bool:
+    """Whether the signature is this key's.
+
+    Raises: EnvelopeError when the key is no Ed25519 key in DER.
+    """
+    if len(public_key_der) != 44 or not public_key_der.startswith(ED25519_DER_PREFIX):
+        raise EnvelopeError("sender_pubkey is not an Ed25519 public key in DER; other schemes are not supported yet")
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key_der[12:]).verify(signature, payload)
+    except InvalidSignature:
+        return False
+    return True
