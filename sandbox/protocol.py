@@ -297,6 +297,8 @@ class Open:
     """The module can't leave traces in an instance beyond memory and globals (ModuleInfo.reuse_safe)."""
     tracking: bool
     """False for queries: pages aren't reported, everything is rolled back after each message."""
+    global_exports: tuple[str, ...] = ()
+    """`GlobalInfo.export` in ModuleInfo order; empty: the mutable globals in the order of the module's exports."""
 
 
 @wire.message
@@ -305,6 +307,8 @@ class Opened:
     """Ready to execute."""
 
     cookie: int
+    lacking: tuple[str, ...] = ()
+    """Parts of the confinement that this kernel doesn't offer."""
 
 
 @wire.message
@@ -466,6 +470,8 @@ class CompileRequest:
     max_stable_memory: int
     max_wasm32_heap: int
     max_wasm64_heap: int
+    dirty_page_overhead: int = 1000
+    compile_cost_per_operator: int = 6000
 
 
 @wire.message
@@ -487,3 +493,12 @@ class CompileRefused:
     reason: str
     charged_instructions: int
     """6000 x decoded size in bytes."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class CompileFailed:
+    """The compiler could not do its work (killed, out of memory, disk full): local, never a state change."""
+
+    cookie: int
+    reason: str
