@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from ic_types.messages import Ingress, Request, Response
-from ic_types.principal import CanisterId, Principal
+from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal
 from ic_types.reject import Reject
 from ic_types.units import CallbackId, CallContextId, Cycles, NumBytes, NumInstructions, TimeNs
 from message_routing.queues import CanisterQueues
@@ -131,7 +131,14 @@ class Settings:
     wasm_memory_limit: int = 3 << 30
     wasm_memory_threshold: int = 0
     log_visibility: str = "controllers"
+    """controllers, public or allowed_viewers; so are the other visibilities."""
     environment_variables: tuple[tuple[str, str], ...] = ()
+    log_viewers: tuple[Principal, ...] = ()
+    snapshot_visibility: str = "controllers"
+    snapshot_viewers: tuple[Principal, ...] = ()
+    status_visibility: str = "controllers"
+    status_viewers: tuple[Principal, ...] = ()
+    minimum_incoming_call_cycles: Cycles = Cycles(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,22 @@ class StopCall:
     origin: CallOrigin
     refund: Cycles
     time: TimeNs
+    respondent: CanisterId = MANAGEMENT_CANISTER
+    """The name under which the caller called the management canister."""
+
+
+@dataclass(slots=True)
+class LongInstall:
+    """An install_code that didn't finish in its slice; the canister runs nothing else meanwhile."""
+
+    message: Ingress | Request
+    prepaid: Cycles
+    paused: bool
+    """False once aborted; then it starts again from its first step, already paid for."""
+    started_round: int
+    started_time: TimeNs
+    slices: int = 0
+    instructions: NumInstructions = NumInstructions(0)
 
 
 @dataclass(slots=True)
@@ -190,6 +213,7 @@ class Canister:
     next_scheduled: int = 0
     """Rotation: 0 global timer, 1 heartbeat, 2 message."""
     long_execution: LongExecution | None = None
+    long_install: LongInstall | None = None
     accumulated_priority: int = 0
     """Own difference from the shared value (see scheduler.priority); 1 % = 1_000_000."""
     executed_rounds: int = 0

@@ -27,8 +27,8 @@ class RoundSchedule:
 
 
 def is_schedulable(world: World, canister: Canister) -> bool:
-    """It has something to run and isn't over its heap delta rate."""
-    if canister.heap_delta_debit >= world.limits.heap_delta_rate_limit:
+    """It has something to run, isn't in a long install and isn't over its heap delta rate."""
+    if canister.long_install is not None or canister.heap_delta_debit >= world.limits.heap_delta_rate_limit:
         return False
     return canister.long_execution is not None or bool(canister.tasks) or canister.queues.has_input()
 
