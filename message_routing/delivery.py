@@ -1,8 +1,8 @@
 """Puts one request, response or refund into the input queue of its receiver on this subnet, or says why it can't.
 
-Rule module. Spec: abstract behaviour, "Call delivery"; conditions are the replica's: the receiver exists and runs, its queue has
-room for the request and its response, guaranteed-response memory suffices. Responses always have room; late ones give up their
-cycles to the caller's balance.
+Rule module. Spec: abstract behaviour, "Call delivery"; conditions are the replica's: the receiver exists and runs, its queue
+has room for the request and its response, guaranteed-response memory suffices. Responses always have room; late ones give up
+their cycles to the caller's balance.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Moves messages between canisters of the same subnet inside a round.
 
-Rule module. Spec leaves delivery times free; the replica does this between the iterations of a round. Canisters ascend by id; each
-first sends to itself, then to its peers in ascending order, in queue order, until a message can't be delivered: that queue
-waits for the loopback stream, as calls of the management canister always do.
+Rule module. Spec leaves delivery times free; the replica does this between the iterations of a round. Canisters ascend by
+id; each first sends to itself, then to its peers in ascending order, in queue order, until a message can't be delivered: that
+queue waits for the loopback stream, as calls of the management canister always do.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from message_routing.delivery import Delivery, deliver_request, deliver_response
 from message_routing.receivers import RoutableCanister
 
 
-def induct_on_same_subnet(port: Delivery) -> int:
-    """Deliver what canisters of this subnet have for one another; returns how many messages that were."""
-    moved = 0
+def induct_on_same_subnet(port: Delivery) -> tuple[CanisterId, ...]:
+    """Deliver what canisters of this subnet have for one another; returns who got something, in order of delivery."""
+    receivers: dict[CanisterId, None] = {}
     for canister in port.canisters.outputs.ascending(port.canisters.get):
         peers = canister.queues.output_peers()
         own = canister.canister_id
         if own in peers:
-            moved += _move_queue(port, canister, own)
+            _move_queue(port, canister, own, receivers)
         for peer in peers:
             if peer != own and port.routing.is_local(peer) and not port.routing.is_management(peer):
-                moved += _move_queue(port, canister, peer)
-    return moved
+                _move_queue(port, canister, peer, receivers)
+    return tuple(receivers)
 
 
-def _move_queue(port: Delivery, sender: RoutableCanister, peer: CanisterId) -> int:
-    queues, moved = sender.queues, 0
+def _move_queue(port: Delivery, sender: RoutableCanister, peer: CanisterId, receivers: dict[CanisterId, None]) -> None:
+    queues = sender.queues
     while (message := queues.peek_output(peer)) is not None:
-        if type(message) is Request:
+        if isinstance(message, Request):
             if deliver_request(port, message, local=True) is not None:
                 break
             if message.deadline_s:
@@ -39,9 +39,7 @@ def _move_queue(port: Delivery, sender: RoutableCanister, peer: CanisterId) -> i
             queues.pop_output(peer)
         else:
             queues.pop_output(peer)
-            deliver_response(port, message, local=True)  # type: ignore[arg-type]
+            deliver_response(port, message, local=True)
         trace.emit("message_routing.local_induction.induct_on_same_subnet", peer)
-        moved += 1
-    if moved:
+        receivers[peer] = None
         port.canisters.touch(sender.canister_id)
-    return moved
