@@ -1,0 +1,119 @@
+"""Counting every cycle of a subnet.
+
+Rule module. For each subnet, after every round,
+
+    minted + received - (sent - returned) - burned - lost = balances + reserved + in queues and streams + prepaid
+
+and over the whole network what is sent and not received is what travels in streams. Spec: abstract behaviour, "Cycles".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ic_types.messages import Ingress, Refund, Request, Response, StreamMessage
+from scheduler.canister import Callback, Canister
+from subnet.state.replicated_state import ReplicatedState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CyclesAudit:
+    """All cycles of one subnet by place; every field in cycles."""
+
+    minted: int
+    received: int
+    sent: int
+    returned: int
+    burned: int
+    lost: int
+    balances: int
+    reserved: int
+    in_flight: int
+    """Attached to queued messages, open call contexts, the loopback stream and pending refunds."""
+    prepaid: int
+    """For executions under way and for callbacks."""
+
+    @property
+    def expected(self) -> int:
+        """What must be somewhere on the subnet."""
+        return self.minted + self.received - self.sent + self.returned - self.burned - self.lost
+
+    @property
+    def found(self) -> int:
+        """What is."""
+        return self.balances + self.reserved + self.in_flight + self.prepaid
+
+    @property
+    def difference(self) -> int:
+        """Zero, always."""
+        return self.found - self.expected
+
+
+def audit_cycles(state: ReplicatedState) -> CyclesAudit:
+    """Count; costs the size of the state, so only on demand."""
+    balances = reserved = prepaid = 0
+    in_flight = state.refunds.total() + sum(attached(m) for m in state.management_queues.messages())
+    for canister_id in state.canisters:
+        canister = state.canisters[canister_id]
+        balances += canister.balance
+        reserved += canister.reserved_balance
+        prepaid += prepaid_of(canister)
+        in_flight += sum(attached(m) for m in canister.queues.messages())
+        in_flight += sum(context.available_cycles for context in canister.contexts.values())
+        in_flight += sum(call.refund for call in canister.stop_calls)
+        if canister.long_execution is not None:
+            in_flight += attached(canister.long_execution.message)
+    loopback = state.streams.get(state.own.subnet_id)
+    if loopback is not None:
+        in_flight += sum(attached(message) for message in loopback.iter_messages())
+    moved = state.circulation
+    return CyclesAudit(
+        minted=moved.minted,
+        received=moved.received,
+        sent=moved.sent,
+        returned=moved.returned,
+        burned=state.burned(),
+        lost=state.lost_cycles(),
+        balances=balances,
+        reserved=reserved,
+        in_flight=in_flight,
+        prepaid=prepaid,
+    )
+
+
+def attached(message: StreamMessage | Ingress | object) -> int:
+    """Cycles that travel with a message."""
+    match message:
+        case Request():
+            return message.payment
+        case Response():
+            return message.refund
+        case Refund():
+            return message.amount
+        case _:
+            return 0
+
+
+def prepaid_of(canister: Canister) -> int:
+    """Cycles of a canister that are withdrawn for work under way."""
+    total = sum(callback_prepayment(callback) for callback in canister.callbacks.values())
+    if canister.long_execution is not None and not isinstance(canister.long_execution.message, Response):
+        total += canister.long_execution.prepaid
+    return total
+
+
+def callback_prepayment(callback: Callback) -> int:
+    """Cycles kept for the response of one call and its execution."""
+    return callback.prepaid_execution + callback.prepaid_transmission
+
+
+def travelling(state: ReplicatedState) -> dict[bytes, list[tuple[int, int]]]:
+    """Cycles in outgoing streams: per peer, (message index, cycles) of those that carry any."""
+    result: dict[bytes, list[tuple[int, int]]] = {}
+    for peer in sorted(state.streams):
+        if peer == state.own.subnet_id:
+            continue
+        stream = state.streams[peer]
+        rows = [(stream.begin + k, attached(m)) for k, m in enumerate(stream.iter_messages())]
+        result[bytes(peer)] = [row for row in rows if row[1]]
+    return result

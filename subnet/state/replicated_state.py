@@ -1,0 +1,92 @@
+"""The replicated state: all that a subnet knows, the same on each of its nodes after the same batches.
+
+Rule module. Spec: abstract behaviour, "The IC state"; split by room as the replica does. What isn't state (indexes that can be
+rebuilt, caches, statistics of queries) says so where it is defined; docs/state.md lists both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from configs.fees import CyclesCostSchedule
+from configs.limits import SubnetLimits
+from ic_types.principal import CanisterId, SubnetId
+from ic_types.units import Cycles, Height, TimeNs
+from message_routing.ingress_history import IngressHistory
+from message_routing.lost_cycles import LostCycles
+from message_routing.queues import CanisterQueues
+from message_routing.refunds import RefundPool
+from message_routing.routing_table import RoutingTable
+from message_routing.timeouts import Deadlines
+from scheduler.cycles_account import CyclesTally
+from scheduler.scheduler_state import SchedulerState
+from subnet.certification.state_tree import StateTree
+from subnet.protocol import NetworkRecord, SubnetRecord
+from subnet.state.canister_table import CanisterTable
+from xnet.stream import Stream
+
+
+@dataclass(slots=True)
+class Circulation:
+    """Where this subnet's cycles came from and went to, beside what was burned or lost."""
+
+    minted: int = 0
+    """Created by provisional management calls."""
+    sent: int = 0
+    """Attached to messages put into streams towards other subnets."""
+    received: int = 0
+    """Attached to messages inducted from other subnets."""
+    returned: int = 0
+    """Attached to messages that another subnet refused by a reject signal."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ReplicatedState:
+    """One subnet."""
+
+    # --- constants since genesis
+    network: NetworkRecord
+    own: SubnetRecord
+    limits: SubnetLimits
+    fees: CyclesCostSchedule
+    routing: RoutingTable
+    root_key_der: bytes
+    # --- state
+    height: Height = Height(0)
+    time: TimeNs = TimeNs(0)
+    randomness: bytes = b""
+    """Random tape of the last batch."""
+    canisters: CanisterTable = field(default_factory=CanisterTable)
+    streams: dict[SubnetId, Stream] = field(default_factory=dict)
+    """Including the loopback stream to the subnet itself."""
+    history: IngressHistory = field(default_factory=IngressHistory)
+    management_queues: CanisterQueues = field(default_factory=lambda: CanisterQueues(by_effective_id=True))
+    scheduler: SchedulerState = field(default_factory=SchedulerState)
+    refunds: RefundPool = field(default_factory=RefundPool)
+    lost: LostCycles = field(default_factory=LostCycles)
+    tally: CyclesTally = field(default_factory=CyclesTally)
+    circulation: Circulation = field(default_factory=Circulation)
+    next_canister_index: int = 0
+    """Index in the network of the next canister that gets an id from the subnet's range."""
+    compiled: dict[bytes, None] = field(default_factory=dict)
+    """Hashes of modules compiled since the last checkpoint: they debit the round by a hundredth."""
+    messages_executed: int = 0
+    installing: CanisterId | None = None
+    """Whose install_code is in progress over several rounds."""
+    # --- not state: rebuilt from it
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    tree: StateTree = field(default_factory=StateTree)
+    """The certified tree; its content is a function of the state."""
+
+    @property
+    def is_system(self) -> bool:
+        """System subnets have other limits for streams and histories."""
+        return self.own.subnet_type == "system"
+
+    def burned(self) -> Cycles:
+        """Cycles that were paid for something on this subnet."""
+        return self.tally.total_burned()
+
+    def lost_cycles(self) -> Cycles:
+        """Cycles dropped by a rule, all causes."""
+        return Cycles(self.tally.total_lost() + self.lost.total())

@@ -1,0 +1,129 @@
+"""The state hash: one digest over everything that is state, kept incrementally.
+
+Rule module. Not in the spec: the replica hashes checkpoints only. It is a Merkle map of components; below `canisters` each
+canister is a map of its parts, so that two nodes that differ can be walked down to the canister and the part, and within a
+memory to the page. A round costs what it touched. docs/state.md lists what is covered and what is not state.
+"""
+
+from __future__ import annotations
+
+from ic_types import canonical
+from ic_types.merkle import MerkleMap
+from ic_types.principal import CanisterId
+from message_routing.ingress_history import IngressStatus
+from scheduler.canister import Canister
+from subnet.state.replicated_state import ReplicatedState
+
+HEAP, STABLE = b"heap", b"stable"
+
+
+class StateHash:
+    """Digests of one state's parts; a cache, not state itself."""
+
+    __slots__ = ("_canisters", "_history", "_shown", "_streams", "_top")
+
+    def __init__(self) -> None:
+        self._top = MerkleMap()
+        self._canisters, self._history, self._streams = MerkleMap(), MerkleMap(), MerkleMap()
+        self._shown: dict[CanisterId, dict[bytes, bytes]] = {}
+        for label, part in ((b"canisters", self._canisters), (b"history", self._history), (b"streams", self._streams)):
+            self._top.set(label, part)
+
+    def update(
+        self, state: ReplicatedState, touched: list[CanisterId], changed: list[tuple[bytes, IngressStatus | None]]
+    ) -> bytes:
+        """The hash after a round that touched these canisters and changed these ingress statuses."""
+        for canister_id in touched:
+            self.note_canister(state, canister_id)
+        for message_id, status in changed:
+            if status is None:
+                self._history.delete(message_id)
+            else:
+                self._history.set(message_id, canonical.digest(status.to_canonical()))
+        for peer in sorted(state.streams):
+            self._streams.set(bytes(peer), canonical.digest(state.streams[peer].to_canonical()))
+        self._top.set(b"subnet", canonical.digest(subnet_part(state)))
+        return self._top.root()
+
+    def note_canister(self, state: ReplicatedState, canister_id: CanisterId) -> None:
+        """Digest a touched canister again, part by part."""
+        canister = state.canisters.get(canister_id)
+        if canister is None:
+            self._shown.pop(canister_id, None)
+            self._canisters.delete(bytes(canister_id))
+            return
+        shown = self._shown.setdefault(canister_id, {})
+        parts = self._canisters.child(bytes(canister_id))
+        for label, digest in canister_parts(canister).items():
+            if shown.get(label) != digest:
+                shown[label] = digest
+                parts.set(label, digest)
+
+    def components(self) -> dict[str, bytes]:
+        """Digests of the components, for finding a divergence."""
+        return {
+            "canisters": self._canisters.root(),
+            "history": self._history.root(),
+            "streams": self._streams.root(),
+            "subnet": self._leaf(self._top, b"subnet"),
+        }
+
+    def canister_digests(self) -> dict[bytes, bytes]:
+        """A digest per canister."""
+        return {bytes(i): canonical.digest(tuple(sorted(parts.items()))) for i, parts in sorted(self._shown.items())}
+
+    def part_digests(self, canister_id: CanisterId) -> dict[bytes, bytes]:
+        """Digests of one canister's parts."""
+        return dict(sorted(self._shown.get(canister_id, {}).items()))
+
+    @staticmethod
+    def _leaf(where: MerkleMap, label: bytes) -> bytes:
+        value = where.get(label)
+        return value if isinstance(value, bytes) else b""
+
+
+def canister_parts(canister: Canister) -> dict[bytes, bytes]:
+    """Digests of everything in a canister's record, by part."""
+    execution = canister.execution
+    code: object = None
+    parts: dict[bytes, bytes] = {}
+    if execution is not None:
+        code = (execution.module.module_hash, execution.globals)
+        parts[HEAP] = execution.heap.root_hash()
+        parts[STABLE] = execution.stable.root_hash()
+    else:
+        parts[HEAP] = parts[STABLE] = b""
+    c = canister
+    cycles = (c.balance, c.reserved_balance, c.last_charged, c.heap_delta_debit, c.install_debit, c.metrics)
+    scheduling = (c.tasks, c.next_scheduled, c.accumulated_priority, c.executed_rounds, c.long_execution)
+    running = (c.status, c.version, c.created, c.last_install, c.certified_data, c.global_timer, c.stop_calls)
+    calls = (c.contexts, c.callbacks, c.next_context_id, c.next_callback_id)
+    parts[b"code"] = canonical.digest(code)
+    parts[b"cycles"] = canonical.digest(cycles)
+    parts[b"scheduling"] = canonical.digest(scheduling)
+    parts[b"running"] = canonical.digest(running)
+    parts[b"calls"] = canonical.digest(calls)
+    parts[b"settings"] = canonical.digest(c.settings)
+    parts[b"logs"] = canonical.digest(c.logs, c.next_log_index)
+    parts[b"queues"] = canonical.digest(c.queues.to_canonical())
+    return parts
+
+
+def subnet_part(state: ReplicatedState) -> tuple[object, ...]:
+    """What is state beside canisters, ingress history and streams."""
+    return (
+        state.height,
+        state.time,
+        state.randomness,
+        state.next_canister_index,
+        state.messages_executed,
+        state.installing,
+        tuple(sorted(state.compiled)),
+        state.circulation,
+        state.lost.to_canonical(),
+        state.tally,
+        state.refunds.to_canonical(),
+        state.management_queues.to_canonical(),
+        state.scheduler.priority.canonical(),
+        state.scheduler.heap_delta_estimate,
+    )
