@@ -78,6 +78,28 @@ class CyclesCostSchedule:
         """Storage of bytes for seconds."""
         return self.scale(stored_bytes * self.gib_storage_per_second * seconds // GIB)
 
+    def idle_per_day(self, *, memory_usage: int, message_memory: int, compute_allocation: int) -> Cycles:
+        """What a canister pays per day for existing; `memory_usage` is the larger of allocation and use, in bytes."""
+        base = self.scale(self.canister_base_per_second * SECONDS_PER_DAY) if memory_usage else 0
+        compute = self.scale(self.compute_percent_per_second * compute_allocation * SECONDS_PER_DAY)
+        memory = self.storage(memory_usage, SECONDS_PER_DAY) + self.storage(message_memory, SECONDS_PER_DAY)
+        return Cycles(memory + base + compute)
+
+    def freezing_threshold(
+        self,
+        *,
+        memory_usage: int,
+        message_memory: int,
+        compute_allocation: int,
+        freezing_threshold_s: int,
+        reserved_balance: int,
+    ) -> Cycles:
+        """Cycles that transfers and fees must leave: the idle cost of `freezing_threshold_s`, less the reserved cycles."""
+        per_day = self.idle_per_day(
+            memory_usage=memory_usage, message_memory=message_memory, compute_allocation=compute_allocation
+        )
+        return Cycles(max(per_day * freezing_threshold_s // SECONDS_PER_DAY - reserved_balance, 0))
+
     def http_request(self, request_bytes: int, response_bytes: int) -> Cycles:
         """An HTTPS outcall; its formula has the node count inside, so it isn't scaled."""
         n = self.subnet_size

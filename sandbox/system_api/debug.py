@@ -1,0 +1,34 @@
+"""Debugging aids.
+
+Rule module. Spec: System imports, `debug_print`, `trap`; canister interface, "Debugging aids".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sandbox.system_api.message_state import MessageState
+from sandbox.system_api.traps import called_trap
+
+MAX_TRAP_MESSAGE: Final = 16 * 1024
+MAX_DEBUG_MESSAGE: Final = 32 * 1024
+
+
+def debug_print(s: MessageState, src: int, size: int) -> None:
+    """Append to the canister's log; never traps."""
+    size = min(size, MAX_DEBUG_MESSAGE)
+    if src + size > s.heap_bytes:
+        s.log(b"(debug_print message out of memory bounds)")
+    else:
+        s.log(bytes(s.heap[src : src + min(size, s.environment.log_bytes)]))
+
+
+def trap(s: MessageState, src: int, size: int) -> None:
+    """Fail with a message."""
+    size = min(size, MAX_TRAP_MESSAGE)
+    if src + size > s.heap_bytes:
+        raise called_trap("(trap message out of memory bounds)")
+    raise called_trap(bytes(s.heap[src : src + size]).decode("utf-8", "replace"))
+
+
+FUNCTIONS: Final = (debug_print, trap)

@@ -1,0 +1,153 @@
+"""A real sandbox process: forked, reached over ZeroMQ, fed with descriptors over a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import zmq
+from sandbox_harness import CONTEXT, NodeMemory, artefact, make_environment, message, module
+from test_runner_basics import ADDING, number
+
+from ic_types import wire
+from sandbox.protocol import Close, Execute, Executed, Finished, Open, Opened, ReplyData, Reset, ResetDone, Stop
+
+pytestmark = pytest.mark.slow
+TIMEOUT_MS = 60_000
+
+
+class Node:
+    """The node's end: a ROUTER socket and the child process."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.mkdtemp()
+        self.endpoint = f"ipc://{self.folder}/node"
+        ours, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                ours.close()
+                from sandbox.main import run_sandbox
+
+                run_sandbox(self.endpoint, b"box", theirs, "icsim sandbox test")
+                status = 0
+            finally:
+                os._exit(status)
+        theirs.close()
+        self.unix = ours
+        self.context = zmq.Context()
+        self.router = self.context.socket(zmq.ROUTER)
+        self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.router.setsockopt(zmq.RCVTIMEO, TIMEOUT_MS)
+        self.router.setsockopt(zmq.LINGER, 0)
+        self.router.bind(self.endpoint)
+        self.cookie = 0
+
+    def send(self, request: Any) -> None:
+        """Until the child has connected, the router doesn't know it."""
+        while True:
+            try:
+                self.router.send_multipart([b"box", wire.encode(request)])
+                return
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EHOSTUNREACH:
+                    raise
+                self.router.poll(10)
+
+    def ask(self, request: Any) -> Any:
+        """Send a request and wait for its reply."""
+        self.send(request)
+        identity, raw = self.router.recv_multipart()
+        assert identity == b"box"
+        return wire.decode(raw)
+
+    def open(self, compiled: int, heap: NodeMemory, stable: NodeMemory, **fields: Any) -> Opened:
+        """Open a canister."""
+        buffer = os.memfd_create("buffer", os.MFD_CLOEXEC)
+        socket.send_fds(self.unix, [b"d"], [compiled, heap.read_only(), stable.read_only(), buffer])
+        given = {"globals": (), "reuse_instance": True, "tracking": True, "wasm64": False, **fields}
+        opened = self.ask(Open(cookie=1, environment=make_environment(), heap=heap.image(), stable=stable.image(), **given))
+        assert isinstance(opened, Opened), opened
+        return opened
+
+    def ended(self) -> int:
+        """Wait for the child's end."""
+        _pid, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        self.unix.close()
+        self.router.close()
+        self.context.term()
+
+
+@pytest.fixture
+def compiled() -> int:
+    """The compiled module, made by another process: wasmtime must not be used before a fork."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        fd = artefact(ADDING)
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(os.pread(fd, os.fstat(fd).st_size, 0))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        content = pipe.read()
+    os.waitpid(pid, 0)
+    fd = os.memfd_create("module", os.MFD_CLOEXEC)
+    os.write(fd, content)
+    return fd
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    """A node with one sandbox process."""
+    made = Node()
+    yield made
+    made.close()
+
+
+def test_execute_and_reset_over_zeromq(node: Node, compiled: int) -> None:
+    """A forked, confined sandbox executes a batch, traps, is reset and ends when told to."""
+    heap, stable = NodeMemory(1), NodeMemory(0)
+    opened = node.open(compiled, heap, stable, globals=(0,))
+    assert opened.lacking == ()
+    inputs = (message("add", arg=number(5)), message("fail"))
+    reply = node.ask(Execute(cookie=2, inputs=inputs, context=CONTEXT))
+    assert isinstance(reply, Executed)
+    assert (reply.cookie, reply.stop) == (2, Stop.TRAPPED)
+    finished = reply.answers[0]
+    assert isinstance(finished, Finished)
+    assert finished.response == ReplyData(number(5))
+    heap.commit(finished.heap, -1)
+    image = heap.image(reply.answers[1].heap_touched)
+    done = node.ask(Reset(cookie=3, heap=image, stable=stable.image(()), globals=finished.globals))
+    assert isinstance(done, ResetDone)
+    reply = node.ask(Execute(cookie=4, inputs=(message("add", arg=number(1)),), context=CONTEXT))
+    assert reply.answers[0].response == ReplyData(number(6))
+    node.send(Close(5))
+    assert node.ended() == 0
+
+
+def test_sandbox_ends_with_the_unix_socket(node: Node, compiled: int) -> None:
+    """A sandbox whose node is gone leaves by itself."""
+    node.open(compiled, NodeMemory(1), NodeMemory(0), globals=(0,))
+    node.unix.close()
+    assert node.ended() == 0
+
+
+def test_module_without_memory(node: Node) -> None:
+    """What can't be loaded is reported, not fatal."""
+    assert module("") != ADDING
