@@ -553,6 +553,6 @@ def held_cycles(canister: Canister) -> int:
     if canister.long_execution is not None:
         total += canister.long_execution.prepaid + in_message(canister.long_execution.message)
     total += sum(in_message(message) for message in canister.queues.peek_inputs(10**6))
-    for peer in canister.queues._peers.values():
+    for peer in canister.queues.peers.values():
         total += sum(in_message(message) for message, _ in peer.outputs.values())
     return total
