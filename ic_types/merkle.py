@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ic_types import hash_tree
 from ic_types.hash_tree import EMPTY_DIGEST, FORK_DOMAIN, LABELED_DOMAIN, LEAF_DOMAIN, HashTree
@@ -147,23 +147,23 @@ class MerkleMap:
 
     def witness(self, paths: Iterable[tuple[bytes, ...]]) -> HashTree:
         """The map pruned to these paths: each with all that is below it, or with the proof that it is absent."""
-        wanted: dict[bytes, _Wanted] = {}
+        wanted: dict[bytes, Any] = {}
         for path in paths:
             if not path:
                 return self.tree()
-            at: _Wanted = wanted
+            at: dict[bytes, Any] | None = wanted
             for label in path[:-1]:
                 at = at.setdefault(label, {}) if at is not None else None
             if at is not None:
                 at[path[-1]] = None
         return self.witness_of(wanted)
 
-    def witness_of(self, wanted: Mapping[bytes, _Wanted]) -> HashTree:
+    def witness_of(self, wanted: Mapping[bytes, Wanted]) -> HashTree:
         """As `witness`, for paths given as nested mappings; None stands for everything below."""
         self.root()
         if self._top is None:
             return hash_tree.Empty()
-        shown: dict[_Node, _Wanted] = {}
+        shown: dict[_Node, Wanted] = {}
         for label, below in wanted.items():
             entry = self._entries.get(label)
             if entry is not None:
@@ -247,7 +247,8 @@ class MerkleMap:
 
 
 Value: TypeAlias = bytes | MerkleMap | hash_tree.Pruned
-_Wanted: TypeAlias = "dict[bytes, _Wanted] | None"
+Wanted: TypeAlias = "Mapping[bytes, Wanted] | None"
+"""What to reveal: labels with what to reveal below them; None for all of it, {} for nothing but the label."""
 
 
 def _position(byte: int, mask: int) -> int:
@@ -343,7 +344,7 @@ def _whole(value: Value) -> HashTree:
     return value if isinstance(value, hash_tree.Pruned) else hash_tree.Leaf(value)
 
 
-def _prune(node: _Node, shown: dict[_Node, _Wanted], opened: set[_Fork]) -> HashTree:
+def _prune(node: _Node, shown: dict[_Node, Wanted], opened: set[_Fork]) -> HashTree:
     if type(node) is _Fork:
         if node not in opened:
             return hash_tree.Pruned(_digest_of(node))
