@@ -1,7 +1,7 @@
 """Limits of a subnet, per type; the numbers are the real system's (profile `mainnet`).
 
-Rule module. Sources: facts/execution.md sections 4 and 6, each [N] unless said otherwise; profile `minimal`
-changes those marked in `minimal.toml`.
+Rule module. Sources: the replica's configuration of subnets, execution environment, embedder and messages (end of 2025);
+profile `minimal` changes those marked in `minimal.toml`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,14 @@ class SubnetLimits:
     dirty_page_overhead: int = 1000
     wasm64_dirty_page_multiplier: int = 4
     compile_cost_per_operator: int = 6000
+    upload_chunk_instructions: int = 200 * M
+    snapshot_instructions: int = 2 * B
+    """Charged for taking or loading a snapshot, beside its bytes."""
+    snapshot_data_instructions: int = 5 * M
+    """Charged for a piece of a snapshot that is up- or downloaded."""
+    instruction_overhead_per_query_call: int = 50 * M
+    """Of each call in a composite query's call graph."""
+    composite_query_depth: int = 6
     # --- scheduling
     scheduler_cores: int = 4
     max_paused_executions: int = 4
@@ -87,6 +95,13 @@ class SubnetLimits:
     log_bytes: int = 4096
     # --- canisters
     max_controllers: int = 10
+    max_snapshots: int = 10
+    canister_history_entries: int = 20
+    chunk_store_bytes: int = 100 * MIB
+    chunk_bytes: int = 1 * MIB
+    max_environment_variables: int = 20
+    environment_variable_bytes: int = 128
+    """Of a name, and of a value."""
     default_freezing_threshold_s: int = 2_592_000
     default_provisional_cycles: int = 100_000 * B
     canister_ids_per_subnet: int = 1 << 20
