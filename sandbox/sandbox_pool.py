@@ -1,0 +1,198 @@
+"""The sandbox processes of a node: started when needed, found by identity, ended when too many or broken.
+
+Plumbing. Identities are never used twice, so what a killed sandbox still had under way is recognised and dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import zmq
+
+from ic_types.errors import SandboxFailure
+from ic_types.units import OS_PAGE_BYTES
+from sandbox.launcher import Launcher
+
+
+@dataclass(slots=True, eq=False)
+class SandboxProcess:
+    """One process, until it is ended."""
+
+    identity: bytes
+    pid: int
+    pidfd: int
+    connection: socket.socket
+    """Node's end of the socketpair; end-of-file when the process is gone."""
+    buffer: int
+    """Descriptor of the page buffer."""
+    buffer_used: bool = False
+    """Something was copied out of the buffer since it was cleared."""
+    connected: bool = False
+    """It has spoken over ZeroMQ; before that nothing can be sent to it."""
+    outbox: list[bytes] = field(default_factory=list)
+
+    def send_descriptors(self, fds: list[int]) -> None:
+        """Hand over the descriptors of an Open, with the page buffer as the last.
+
+        Raises: SandboxFailure when the process is gone.
+        """
+        try:
+            socket.send_fds(self.connection, [b"\0"], [*fds, self.buffer])
+        except OSError as error:
+            raise SandboxFailure(f"its process is gone ({error.strerror})") from error
+
+    def copy_from_buffer(self, offset: int, pages: int) -> bytes:
+        """Content of these pages, as it is now.
+
+        Raises: SandboxFailure when the buffer doesn't reach that far.
+        """
+        size, self.buffer_used = pages * OS_PAGE_BYTES, True
+        if offset < 0 or os.fstat(self.buffer).st_size < offset + size:
+            raise SandboxFailure(f"impossible answer: {pages} pages at {offset} of a buffer that ends before")
+        parts, at = [], offset
+        while at < offset + size:  # one read takes 2 GiB at most
+            part = os.pread(self.buffer, offset + size - at, at)
+            if not part:
+                raise SandboxFailure("impossible answer: the buffer was cut while it was read")
+            parts.append(part)
+            at += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def clear_buffer(self) -> None:
+        """Give the buffer's memory back, once all has been copied out and before the sandbox is asked for more."""
+        if self.buffer_used:
+            self.buffer_used = False
+            os.ftruncate(self.buffer, 0)
+
+
+class SandboxPool:
+    """All sandbox processes of a node."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, launcher: Launcher) -> None:
+        self._endpoint, self._launcher = endpoint, launcher
+        self._by_identity: dict[bytes, SandboxProcess] = {}
+        """Least recently used first."""
+        self._by_fd: dict[int, SandboxProcess] = {}
+        self._deaths = select.epoll()
+        self._next = 1
+        self._unconnected: dict[bytes, None] = {}
+        self.router: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+        self.router.setsockopt(zmq.LINGER, 0)
+        self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.router.setsockopt(zmq.SNDHWM, 0)
+        self.router.setsockopt(zmq.RCVHWM, 0)
+        self.router.bind(endpoint)
+        self.poller = zmq.Poller()
+        self.poller.register(self.router, zmq.POLLIN)
+        self.poller.register(self._deaths.fileno(), zmq.POLLIN)
+        self.spawned = 0
+        self.killed = 0
+        self.died = 0
+
+    def __len__(self) -> int:
+        return len(self._by_identity)
+
+    def spawn(self, title: str) -> SandboxProcess:
+        """Start a process.
+
+        Raises: SandboxFailure, NetworkError when it can't be started.
+        """
+        identity = b"s%d" % self._next
+        self._next += 1
+        launched = self._launcher.spawn(title, self._endpoint, identity)
+        try:
+            pidfd = os.pidfd_open(launched.pid)
+        except ProcessLookupError as error:
+            launched.connection.close()
+            raise SandboxFailure("its process ended at once") from error
+        buffer = os.memfd_create("icsim-pages", os.MFD_CLOEXEC)
+        process = SandboxProcess(identity, launched.pid, pidfd, launched.connection, buffer)
+        self._by_identity[identity] = process
+        self._by_fd[launched.connection.fileno()] = process
+        self._deaths.register(launched.connection.fileno(), select.EPOLLIN | select.EPOLLHUP)
+        self._unconnected[identity] = None
+        self.spawned += 1
+        return process
+
+    def end(self, process: SandboxProcess) -> None:
+        """Kill a process and forget it; does nothing when that has happened."""
+        if self._by_identity.pop(process.identity, None) is None:
+            return
+        self._deaths.unregister(process.connection.fileno())
+        del self._by_fd[process.connection.fileno()]
+        self._unconnected.pop(process.identity, None)
+        try:
+            signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+            self.killed += 1
+        except ProcessLookupError:
+            self.died += 1
+        os.close(process.pidfd)
+        os.close(process.buffer)
+        process.connection.close()
+
+    def close(self) -> None:
+        """End all processes and stop listening."""
+        for process in list(self._by_identity.values()):
+            self.end(process)
+        self._deaths.close()
+        self.router.close()
+
+    # --- talking
+
+    def find(self, identity: bytes) -> SandboxProcess | None:
+        """The living process of this name."""
+        return self._by_identity.get(identity)
+
+    def used(self, process: SandboxProcess) -> None:
+        """It was used just now, so it is the last to be evicted."""
+        self._by_identity[process.identity] = self._by_identity.pop(process.identity)
+
+    def least_recently_used(self, idle: Callable[[SandboxProcess], bool]) -> SandboxProcess | None:
+        """The first process by time of last use that `idle` accepts."""
+        return next((process for process in self._by_identity.values() if idle(process)), None)
+
+    def send(self, process: SandboxProcess, message: bytes) -> None:
+        """Send now, or as soon as the process is connected.
+
+        Raises: SandboxFailure when it was connected and is gone.
+        """
+        if not process.connected:
+            process.outbox.append(message)
+            self._flush(process)
+            return
+        try:
+            self.router.send_multipart([process.identity, message], copy=True)
+        except zmq.ZMQError as error:
+            raise SandboxFailure(f"its process is gone ({error.strerror})") from error
+
+    def heard_from(self, process: SandboxProcess) -> None:
+        """It spoke, so it can be spoken to."""
+        process.connected = True
+        self._flush(process)
+
+    def flush(self) -> bool:
+        """Try again to send to those that weren't connected; whether any still isn't."""
+        for identity in list(self._unconnected):
+            self._flush(self._by_identity[identity])
+        return bool(self._unconnected)
+
+    def _flush(self, process: SandboxProcess) -> None:
+        while process.outbox:
+            try:
+                self.router.send_multipart([process.identity, process.outbox[0]])
+            except zmq.ZMQError:
+                return  # not connected yet; if it never is, its death or the watchdog is noticed
+            process.connected = True
+            del process.outbox[0]
+        if process.connected:
+            self._unconnected.pop(process.identity, None)
+
+    def dead(self) -> list[SandboxProcess]:
+        """Processes that ended or closed their socket since they were last asked for, in order of identity."""
+        gone = [self._by_fd[fd] for fd, _ in self._deaths.poll(0)]
+        return sorted(gone, key=lambda process: process.identity)
