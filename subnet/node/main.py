@@ -1,0 +1,164 @@
+"""The replica node process.
+
+Plumbing. Owns the sockets: a DEALER to the coordinator, the controller's towards sandboxes and compiler. Work comes in as
+requests of `subnet.protocol`; queries are served between the waits of a round, everything else strictly in order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections import deque
+from pathlib import Path
+
+import setproctitle
+import structlog
+import zmq
+
+from configs import log_setup
+from ic_types import trace, wire
+from ic_types.errors import IcsimError
+from ic_types.trace import TraceEvent
+from sandbox import artefacts
+from sandbox.controller import SandboxController
+from sandbox.launcher import ZygoteLauncher
+from subnet.node import inspection
+from subnet.node.driver import Driver
+from subnet.node.replica import Replica
+from subnet.protocol import (
+    Batch,
+    Certify,
+    Inspect,
+    NodeConfig,
+    NodeFailure,
+    NodeReady,
+    QueryReply,
+    QueryRequest,
+    Stop,
+)
+
+PR_SET_PDEATHSIG = 1
+REQUESTS = (Batch, Certify, QueryRequest, Inspect, Stop)
+IDLE_POLL_MS = 1000
+
+log = structlog.get_logger("node")
+
+
+class NodeProcess:
+    """Sockets, replica and the loop between them."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self.config = config
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 500)
+        self.socket.connect(config.coordinator_endpoint)
+        name = f"{config.subnet_name}/{config.node_index}"
+        endpoint = f"ipc://{config.socket_dir}/node-{config.subnet_name}-{config.node_index}-{os.getpid()}"
+        self.controller = SandboxController(
+            context=self.context,
+            endpoint=endpoint,
+            launcher=ZygoteLauncher(config.socket_dir),
+            artefact_loader=lambda artefact: artefacts.load(Path(config.cache_dir), artefact),
+            environment_for=lambda canister_id: self.replica.environment_for(canister_id),
+            compiler_endpoint=config.compiler_endpoint,
+            max_sandboxes=config.max_sandboxes,
+            batch_size=config.batch_size,
+            max_in_flight=config.max_in_flight,
+            title=name,
+        )
+        self.driver = Driver(self.controller, config.limits)
+        self.driver.on_idle = lambda: self.receive(0)
+        self.replica = Replica(config, self.driver)
+        self.later: deque[object] = deque()
+        self.running = True
+        self.trace: list[TraceEvent] = []
+        if config.trace:
+            trace.set_sink(self.trace.append)
+
+    def run(self) -> None:
+        """Serve until the coordinator says stop or is gone."""
+        config = self.config
+        ready = NodeReady(subnet=config.subnet, node_index=config.node_index, pid=os.getpid(), height=self.replica.state.height)
+        self.send(ready)
+        while self.running:
+            while self.later and self.running:
+                self.handle(self.later.popleft())
+            if not self.running:
+                break
+            if self.driver.busy:
+                self.driver.step(5)
+                self.receive(0)
+            else:
+                self.receive(IDLE_POLL_MS)
+        self.controller.close()
+        self.context.destroy(linger=500)
+
+    def receive(self, timeout_ms: int) -> None:
+        """Take in what has arrived: queries start at once, everything else waits for its turn."""
+        if not self.socket.poll(timeout_ms):
+            return
+        while True:
+            try:
+                raw = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            request = wire.decode(raw, *REQUESTS)
+            if isinstance(request, QueryRequest):
+                self.query(request)
+            else:
+                self.later.append(request)
+
+    def handle(self, request: object) -> None:
+        """Carry out one request."""
+        match request:
+            case Batch():
+                result = self.replica.process(request, self.take_trace)
+                self.send(result)
+            case Certify():
+                self.send(self.replica.certify(request))
+            case Inspect():
+                self.send(inspection.inspect(self.replica, self.controller, request))
+            case Stop():
+                self.running = False
+            case _:
+                raise AssertionError(f"unexpected request {request}")
+
+    def query(self, request: QueryRequest) -> None:
+        """Start a query; its answer is sent when it ends."""
+
+        def done(reply: QueryReply) -> None:
+            self.send(reply)
+
+        self.driver.start_query(self.replica.query(request), done)
+
+    def take_trace(self) -> tuple[tuple[str, bytes, str], ...]:
+        """Trace events since the last call."""
+        events = tuple((event.step, event.subject, event.detail) for event in self.trace)
+        self.trace.clear()
+        return events
+
+    def send(self, message: object) -> None:
+        """Send a reply to the coordinator."""
+        self.socket.send(wire.encode(message))
+
+
+def run_node(config: NodeConfig) -> None:
+    """Entry of a forked or exec'ed node process; returns when the node has stopped."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    title = f"icsim node {config.subnet_name}/{config.node_index}"
+    setproctitle.setproctitle(title)
+    log_setup.configure(title, Path(config.log_path) if config.log_path else None)
+    process = NodeProcess(config)
+    try:
+        process.run()
+    except IcsimError as error:
+        # As a crashed replica would: it stops and says why; a local failure never becomes a state change.
+        log.critical("node.failed", reason=str(error), height=process.replica.state.height)
+        process.send(NodeFailure(height=process.replica.state.height, reason=str(error)))
+        process.controller.close()
+        process.context.destroy(linger=500)
+        sys.exit(1)
