@@ -138,7 +138,7 @@ def _enc(kind: Any, var: str, names: _Names, depth: int = 0) -> str:
         return f"{var}.value"
     if isinstance(kind, type) and issubclass(kind, bytes):
         return var if kind is bytes else f"bytes({var})"
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return f"{names.add(_lazy_encoder(kind))}({var})"
     item = f"i{depth}"
     if members := _members(kind):
@@ -169,7 +169,7 @@ def _dec(kind: Any, var: str, names: _Names, depth: int = 0) -> str:
         return f"{names.add(kind)}({var})"
     if isinstance(kind, type) and issubclass(kind, bytes):
         return f"{names.add(kind)}(_as({var}, bytes))"
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return f"{names.add(_lazy_decoder(kind))}({var})"
     item = f"i{depth}"
     if members := _members(kind):
