@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.system_api import stable
+from sandbox.system_api import debug, stable
 from sandbox.system_api.availability import CONTEXT_NAMES, EVERYWHERE, SYSTEM_CALLS, SystemCall
 from sandbox.system_api.functions import FUNCTIONS
 from sandbox.system_api.message_state import MessageState
@@ -21,21 +21,17 @@ HOST_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void
 _SLOTS = ctypes.c_uint64 * 16
 _CACHED_ADDRESSES = 4096
 INJECTED_MODULE = "__"
-_INJECTED = {
-    32: (
-        SystemCall("try_grow_wasm_memory", "ii", "i", EVERYWHERE),
-        SystemCall("try_grow_stable_memory", "lli", "l", EVERYWHERE),
-        SystemCall("internal_trap", "i", "", EVERYWHERE),
-        SystemCall("stable_read_first_access", "lll", "", EVERYWHERE),
-        SystemCall("out_of_instructions", "", "", EVERYWHERE),
-    ),
-    64: (
-        SystemCall("try_grow_wasm_memory", "ll", "l", EVERYWHERE),
-        SystemCall("try_grow_stable_memory", "lli", "l", EVERYWHERE),
-        SystemCall("internal_trap", "i", "", EVERYWHERE),
-        SystemCall("stable_read_first_access", "lll", "", EVERYWHERE),
-        SystemCall("out_of_instructions", "", "", EVERYWHERE),
-    ),
+_INJECTED = (
+    SystemCall("out_of_instructions", "", "", EVERYWHERE),
+    SystemCall("try_grow_wasm_memory", "pp", "p", EVERYWHERE),
+    SystemCall("try_grow_stable_memory", "lli", "l", EVERYWHERE),
+    SystemCall("internal_trap", "i", "", EVERYWHERE),
+    SystemCall("charge_log", "li", "l", EVERYWHERE),
+)
+"""What instrumentation adds to a module's imports."""
+_HELPERS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (stable.try_grow_wasm_memory, stable.try_grow_stable_memory, stable.internal_trap, debug.charge_log)
 }
 
 
@@ -71,7 +67,7 @@ class HostFunctions:
         """(Wasm module, call, callback) for those imports that exist."""
         width = 64 if self.state.wasm64 else 32
         system = [("ic0", c) for c in SYSTEM_CALLS.values() if not (c.only_32_bit and width == 64)]
-        every = system + [(INJECTED_MODULE, c) for c in _INJECTED[width]]
+        every = system + [(INJECTED_MODULE, c) for c in _INJECTED]
         return [
             (module, c, self._callback(c, self._function(module, c.name))) for module, c in every if (module, c.name) in wanted
         ]
@@ -79,7 +75,7 @@ class HostFunctions:
     def _function(self, module: str, name: str) -> Callable[..., Any]:
         if module == "ic0":
             return FUNCTIONS[name]
-        return self._engine_functions.get(name) or getattr(stable, name)
+        return self._engine_functions.get(name) or _HELPERS[name]
 
     def _callback(self, call: SystemCall, function: Callable[..., Any]) -> Any:
         scope: dict[str, Any] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from ic_types.errors import SandboxFailure
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
@@ -31,7 +31,7 @@ from sandbox.protocol import (
     Trapped,
 )
 from sandbox.system_api.message_state import MessageState
-from sandbox.system_api.traps import HEAP_OUT_OF_BOUNDS, CanisterTrap, wasm_trap
+from sandbox.system_api.traps import CanisterTrap
 
 PAGES_PER_WASM_PAGE: Final = WASM_PAGE_BYTES // OS_PAGE_BYTES
 _SMALL_BYTEMAP = 16 * 1024
@@ -64,11 +64,7 @@ class Runner:
         self.must_reset = False
         self._reuse, self._tracking = request.reuse_instance, request.tracking
         self.state = state = MessageState(request.environment, self, wasm64=request.wasm64)
-        injected: dict[str, Callable[..., Any]] = {
-            "out_of_instructions": self._out_of_instructions,
-            "stable_read_first_access": self._stable_read_first_access,
-        }
-        host = HostFunctions(state, new_trap, injected)
+        host = HostFunctions(state, new_trap, {"out_of_instructions": self._out_of_instructions})
         self._program = Program(make_engine(), artefact, host, request.global_exports)
         self._heap, self._stable = MappedMemory(heap), MappedMemory(stable)
         self._heap.redraw(request.heap.runs)
@@ -306,14 +302,6 @@ class Runner:
         following = slices.end_slice(counter)
         self.pause(executed, slices.executed_before)
         instance.set_counter(following)
-
-    def _stable_read_first_access(self, state: MessageState, dst: int, offset: int, length: int) -> None:
-        instance = self._instance
-        assert instance is not None, "a message is running"
-        assert instance.stable is not None, "the module has stable memory"
-        if dst + length > state.heap_bytes or offset + length > state.stable_pages * WASM_PAGE_BYTES:
-            raise wasm_trap(HEAP_OUT_OF_BOUNDS)
-        ctypes.memmove(self._heap.base + dst, instance.stable.base + offset, length)
 
 
 _NO_PAGES = PageReports(-1).of(0, [])

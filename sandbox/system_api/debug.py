@@ -11,6 +11,7 @@ from sandbox.system_api.message_state import MessageState
 from sandbox.system_api.traps import called_trap
 
 MAX_TRAP_MESSAGE: Final = 16 * 1024
+LOG_BYTE_INSTRUCTIONS: Final = 50
 MAX_DEBUG_MESSAGE: Final = 32 * 1024
 
 
@@ -21,6 +22,12 @@ def debug_print(s: MessageState, src: int, size: int) -> None:
         s.log(b"(debug_print message out of memory bounds)")
     else:
         s.log(bytes(s.heap[src : src + min(size, s.environment.log_bytes)]))
+
+
+def charge_log(s: MessageState, size: int, _api: int) -> int:
+    """Not in the spec: instructions for writing `size` bytes to the log, asked by the module before it prints or traps."""
+    capacity = s.environment.log_bytes
+    return 2 * min(size, capacity) + LOG_BYTE_INSTRUCTIONS * min(size, max(capacity - s.log_used, 0))
 
 
 def trap(s: MessageState, src: int, size: int) -> None:

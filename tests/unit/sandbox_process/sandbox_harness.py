@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import wasmtime
@@ -15,8 +16,8 @@ from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types import wire
 from ic_types.principal import Principal
+from sandbox.artefacts import native_code, sealed
 from sandbox.dirty_pages import DirtyPages, open_detector
-from sandbox.engine_config import make_engine
 from sandbox.protocol import (
     Abort,
     Aborted,
@@ -29,6 +30,7 @@ from sandbox.protocol import (
     ExecutionInput,
     Finished,
     MemoryImage,
+    ModuleInfo,
     Open,
     Opened,
     Pages,
@@ -39,6 +41,7 @@ from sandbox.protocol import (
     Settled,
 )
 from sandbox.server import REQUESTS, EndOfService, Server
+from sandbox.wasm.prepare import prepare
 
 PAGE = 4096
 CANISTER = Principal.canister(7)
@@ -107,11 +110,17 @@ class _QueueTransport:
         return self._fds
 
 
-def artefact(source: str | bytes) -> int:
-    """A descriptor with the compiled module."""
-    fd = os.memfd_create("module", os.MFD_CLOEXEC)
-    os.write(fd, wasmtime.Module(make_engine(), source).serialize())
-    return fd
+@cache
+def prepared(source: str | bytes) -> tuple[ModuleInfo, bytes]:
+    """A canister as text or bytes: what the node knows of it, and its compiled code."""
+    wasm = bytes(wasmtime.wat2wasm(source)) if isinstance(source, str) else source
+    made = prepare(wasm, SubnetLimits())
+    return made.info, native_code(made)
+
+
+def artefact(code: bytes) -> int:
+    """A descriptor with compiled code."""
+    return sealed(code, "module")
 
 
 class Harness:
@@ -121,22 +130,19 @@ class Harness:
         self,
         source: str | bytes,
         *,
-        heap_pages: int = 1,
-        stable_pages: int = 0,
-        globals: tuple[int, ...] = (),
-        wasm64: bool = False,
-        reuse: bool = True,
+        reuse: bool | None = None,
         tracking: bool = True,
         detector: Callable[[], DirtyPages] = open_detector,
         environment: Environment | None = None,
-        heap: NodeMemory | None = None,
-        global_exports: tuple[str, ...] = (),
     ) -> None:
-        self.heap, self.stable = heap or NodeMemory(heap_pages), NodeMemory(stable_pages)
-        self.globals = globals
+        self.info, code = prepared(source)
+        info = self.info
+        self.heap, self.stable = NodeMemory(info.heap_pages_initial), NodeMemory(0)
         self.buffer = os.memfd_create("buffer", os.MFD_CLOEXEC)
+        self.heap.commit(info.initial_pages, self.buffer)
+        self.globals = tuple(g.initial for g in info.globals)
         self.environment = environment or make_environment()
-        fds = (artefact(source), self.heap.read_only(), self.stable.read_only(), self.buffer)
+        fds = (artefact(code), self.heap.read_only(), self.stable.read_only(), self.buffer)
         self._transport = _QueueTransport(fds)
         self._cookie = 0
         self.server = Server(self._transport, detector, tuple)
@@ -146,13 +152,13 @@ class Harness:
             Open(
                 cookie=self.cookie(),
                 environment=self.environment,
-                wasm64=wasm64,
+                wasm64=info.wasm64,
                 heap=self.heap.image(),
                 stable=self.stable.image(),
-                globals=globals,
-                reuse_instance=reuse,
+                globals=self.globals,
+                reuse_instance=info.reuse_safe if reuse is None else reuse,
                 tracking=tracking,
-                global_exports=global_exports,
+                global_exports=tuple(g.export for g in info.globals),
             )
         )
         assert isinstance(opened, Opened), opened
@@ -246,24 +252,3 @@ def make_environment(**fields: Any) -> Environment:
         **fields,
     }
     return Environment(**given)
-
-
-COUNTER_GLOBALS = """
- (global $counter (export "canister counter_instructions") (mut i64) (i64.const 0))
- (global $dirty (export "canister counter_dirty_pages") (mut i64) (i64.const 0))
- (global $accessed (export "canister counter_accessed_pages") (mut i64) (i64.const 0))"""
-
-
-def module(body: str, *, imports: str = "", memory: str = "1", wasm64: bool = False) -> str:
-    """A module as instrumentation leaves it: counters, an exported memory, and `$go` as update method."""
-    wide = "i64 " if wasm64 else ""
-    return f'(module {imports} (memory (export "memory") {wide}{memory}) {COUNTER_GLOBALS} {body})'
-
-
-def charge(amount: int) -> str:
-    """What metering puts at the start of a block that costs this much."""
-    return f"""(global.set $counter (i64.sub (global.get $counter) (i64.const {amount})))
- (if (i64.lt_s (global.get $counter) (i64.const 0)) (then (call $out)))"""
-
-
-OUT = '(import "__" "out_of_instructions" (func $out))'

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import zmq
-from sandbox_harness import CONTEXT, NodeMemory, artefact, make_environment, message, module
+from sandbox_harness import CONTEXT, NodeMemory, artefact, make_environment, message, prepared
 from test_runner_basics import ADDING, number
 
 from ic_types import wire
@@ -21,33 +23,29 @@ pytestmark = pytest.mark.slow
 TIMEOUT_MS = 60_000
 
 
+CHILD = """
+import socket, sys
+from sandbox.main import run_sandbox
+run_sandbox(sys.argv[1], b"box", socket.socket(fileno=int(sys.argv[2])), "icsim sandbox test")
+"""
+
+
 class Node:
-    """The node's end: a ROUTER socket and the child process."""
+    """The node's end: a ROUTER socket and a sandbox in an interpreter of its own."""
 
     def __init__(self) -> None:
         self.folder = tempfile.mkdtemp()
-        self.endpoint = f"ipc://{self.folder}/node"
-        ours, theirs = socket.socketpair()
-        self.pid = os.fork()
-        if self.pid == 0:
-            status = 1
-            try:
-                ours.close()
-                from sandbox.main import run_sandbox
-
-                run_sandbox(self.endpoint, b"box", theirs, "icsim sandbox test")
-                status = 0
-            finally:
-                os._exit(status)
-        theirs.close()
-        self.unix = ours
+        endpoint = f"ipc://{self.folder}/node"
         self.context = zmq.Context()
         self.router = self.context.socket(zmq.ROUTER)
         self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.router.setsockopt(zmq.RCVTIMEO, TIMEOUT_MS)
         self.router.setsockopt(zmq.LINGER, 0)
-        self.router.bind(self.endpoint)
-        self.cookie = 0
+        self.router.bind(endpoint)
+        self.unix, theirs = socket.socketpair()
+        command = [sys.executable, "-c", CHILD, endpoint, str(theirs.fileno())]
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        theirs.close()
 
     def send(self, request: Any) -> None:
         """Until the child has connected, the router doesn't know it."""
@@ -77,38 +75,23 @@ class Node:
         return opened
 
     def ended(self) -> int:
-        """Wait for the child's end."""
-        _pid, status = os.waitpid(self.pid, 0)
-        self.pid = 0
-        return os.waitstatus_to_exitcode(status)
+        """Wait for the sandbox's end; its exit code."""
+        return self.process.wait(TIMEOUT_MS / 1000)
 
     def close(self) -> None:
         """Leave nothing behind."""
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        self.process.kill()
+        self.process.wait()
         self.unix.close()
         self.router.close()
         self.context.term()
+        shutil.rmtree(self.folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def compiled() -> int:
-    """The compiled module, made by another process: wasmtime must not be used before a fork."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        fd = artefact(ADDING)
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(os.pread(fd, os.fstat(fd).st_size, 0))
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        content = pipe.read()
-    os.waitpid(pid, 0)
-    fd = os.memfd_create("module", os.MFD_CLOEXEC)
-    os.write(fd, content)
-    return fd
+    """The compiled module."""
+    return artefact(prepared(ADDING)[1])
 
 
 @pytest.fixture
@@ -146,8 +129,3 @@ def test_sandbox_ends_with_the_unix_socket(node: Node, compiled: int) -> None:
     node.open(compiled, NodeMemory(1), NodeMemory(0), globals=(0,))
     node.unix.close()
     assert node.ended() == 0
-
-
-def test_module_without_memory(node: Node) -> None:
-    """What can't be loaded is reported, not fatal."""
-    assert module("") != ADDING
