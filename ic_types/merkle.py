@@ -1,8 +1,8 @@
 """Merkle maps: ordered maps from labels to values whose root digest is that of a hash tree.
 
 Rule module. Spec: interface spec, "Certificate" leaves the shape of forks free. Here it is a Patricia tree on the bits of the
-labels: it depends on the set of labels alone, never on history, and keeps their order, so that absence can be proven by
-neighbours. Before each byte of a label stands a bit "another byte follows", which puts a label before those it is a prefix of.
+labels (`label_bits`): it depends on the set of labels alone, never on history, and keeps their order, so that absence can be
+proven by neighbours.
 
 A change clears the digests from the changed entry upwards and stops where one is cleared already; `root` computes what is
 missing. So many changes in a round share the work on common paths, and nothing is done for what didn't change. A map
@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from ic_types import hash_tree
+from ic_types.fixed_map import FixedMap
 from ic_types.hash_tree import EMPTY_DIGEST, FORK_DOMAIN, LABELED_DOMAIN, LEAF_DOMAIN, HashTree
-
-_ANOTHER_BYTE = 256
+from ic_types.label_bits import ANOTHER_BYTE, first_difference, is_set, position
 
 
 class _Entry:
@@ -43,7 +43,7 @@ class _Fork:
     def __init__(self, byte: int, mask: int, left: _Node, right: _Node) -> None:
         self.byte = byte
         self.mask = mask
-        self.position = _position(byte, mask)
+        self.position = position(byte, mask)
         self.left = left
         self.right = right
         self.digest: bytes | None = None
@@ -54,7 +54,7 @@ _Node: TypeAlias = _Entry | _Fork
 
 
 class MerkleMap:
-    """An ordered map label -> leaf bytes, nested MerkleMap or `Pruned` (a subtree known by its digest)."""
+    """An ordered map label -> leaf bytes, nested MerkleMap, FixedMap or `Pruned` (a subtree known by its digest)."""
 
     __slots__ = ("_entries", "_owner", "_top")
 
@@ -105,7 +105,7 @@ class MerkleMap:
             self._entries[label] = entry
         else:
             old = entry.value
-            if old is value or (type(old) is bytes and old == value):
+            if old is value or (type(old) is not MerkleMap and old == value):
                 return
             if type(old) is MerkleMap:
                 old._attach(None)
@@ -205,7 +205,7 @@ class MerkleMap:
             return
         label = entry.label
         below, byte, mask = self._place(label)
-        if byte < len(label) and (label[byte] | _ANOTHER_BYTE) & mask:
+        if is_set(label, byte, mask):
             fork = _Fork(byte, mask, below, entry)
         else:
             fork = _Fork(byte, mask, entry, below)
@@ -221,13 +221,13 @@ class MerkleMap:
         size = len(label)
         while type(node) is _Fork:
             byte = node.byte
-            node = node.right if byte < size and (label[byte] | _ANOTHER_BYTE) & node.mask else node.left
+            node = node.right if byte < size and (label[byte] | ANOTHER_BYTE) & node.mask else node.left
         assert type(node) is _Entry
-        byte, mask = _first_difference(node.label, label)
-        position = _position(byte, mask)
+        byte, mask = first_difference(node.label, label)
+        at = position(byte, mask)
         place: _Node = node
         above = node.parent
-        while type(above) is _Fork and above.position > position:
+        while type(above) is _Fork and above.position > at:
             place = above
             above = above.parent
         return place, byte, mask
@@ -235,7 +235,7 @@ class MerkleMap:
     def _neighbours(self, label: bytes) -> list[_Entry]:
         """The entries just before and just after a label that isn't there."""
         beside, byte, mask = self._place(label)
-        is_greater = byte < len(label) and (label[byte] | _ANOTHER_BYTE) & mask != 0
+        is_greater = is_set(label, byte, mask)
         found = [_last(beside) if is_greater else _first(beside)]
         node: _Node = beside
         above = beside.parent
@@ -246,26 +246,9 @@ class MerkleMap:
         return found
 
 
-Value: TypeAlias = bytes | MerkleMap | hash_tree.Pruned
+Value: TypeAlias = bytes | MerkleMap | FixedMap | hash_tree.Pruned
 Wanted: TypeAlias = "Mapping[bytes, Wanted] | None"
 """What to reveal: labels with what to reveal below them; None for all of it, {} for nothing but the label."""
-
-
-def _position(byte: int, mask: int) -> int:
-    """Orders bits as they stand in a label; the bit "another byte" comes before those of the byte."""
-    return (byte << 9) - mask
-
-
-def _first_difference(a: bytes, b: bytes) -> tuple[int, int]:
-    """Byte and mask of the first bit in which two labels differ."""
-    size = len(a)
-    if size != len(b):
-        size = min(size, len(b))
-        a, b = a[:size], b[:size]
-        if a == b:
-            return size, _ANOTHER_BYTE
-    last = (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).bit_length() - 1
-    return size - 1 - (last >> 3), 1 << (last & 7)
 
 
 def _changed(node: _Node | None) -> None:
@@ -309,12 +292,10 @@ def _compute(top: _Node) -> bytes:
             continue
         assert type(node) is _Entry
         value = node.value
-        if type(value) is MerkleMap:
-            digest = value.root()
-        elif type(value) is hash_tree.Pruned:
-            digest = value.digest
+        if type(value) is bytes:
+            digest = sha256(LEAF_DOMAIN + value).digest()
         else:
-            digest = sha256(LEAF_DOMAIN + value).digest()  # type: ignore[operator]
+            digest = _value_digest(value)
         node.digest = sha256(LABELED_DOMAIN + node.label + digest).digest()
     assert top.digest is not None
     return top.digest
@@ -326,7 +307,7 @@ def _digest_of(node: _Node) -> bytes:
 
 
 def _value_digest(value: Value) -> bytes:
-    if isinstance(value, MerkleMap):
+    if isinstance(value, MerkleMap | FixedMap):
         return value.root()
     return value.digest if isinstance(value, hash_tree.Pruned) else hash_tree.leaf_digest(value)
 
@@ -339,6 +320,8 @@ def _reveal_all(node: _Node) -> HashTree:
 
 
 def _whole(value: Value) -> HashTree:
+    if isinstance(value, FixedMap):
+        return MerkleMap(value.items).tree()
     if isinstance(value, MerkleMap):
         return value.tree()
     return value if isinstance(value, hash_tree.Pruned) else hash_tree.Leaf(value)
@@ -357,6 +340,8 @@ def _prune(node: _Node, shown: dict[_Node, Wanted], opened: set[_Fork]) -> HashT
         return hash_tree.Labeled(node.label, _whole(value))
     if not below:
         return hash_tree.Labeled(node.label, hash_tree.Pruned(_value_digest(value)))
+    if isinstance(value, FixedMap):
+        value = MerkleMap(value.items)
     if isinstance(value, MerkleMap):
         return hash_tree.Labeled(node.label, value.witness_of(below))
     # A path that goes on below a leaf: the leaf itself proves that nothing is there.
