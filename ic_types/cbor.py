@@ -27,16 +27,20 @@ def decode(raw: bytes) -> Plain:
 
     Raises: CborError when there is none, more than one, or something that the interface doesn't use.
     """
-    start = 3 if raw.startswith(SELF_DESCRIBED) else 0
+    value, end = decode_at(raw, 3 if raw.startswith(SELF_DESCRIBED) else 0)
+    if end != len(raw):
+        raise CborError(f"{len(raw) - end} bytes after the end of the CBOR value")
+    return value
+
+
+def decode_at(raw: bytes, at: int) -> tuple[Plain, int]:
+    """The value that starts at an offset, and where it ends; otherwise as `decode`."""
     try:
-        value, end = _item(raw, start, 0)
+        return _item(raw, at, 0)
     except IndexError:
         raise CborError("CBOR ends too early") from None
     except UnicodeDecodeError:
         raise CborError("CBOR text is not UTF-8") from None
-    if end != len(raw):
-        raise CborError(f"{len(raw) - end} bytes after the end of the CBOR value")
-    return value
 
 
 def _item(raw: bytes, at: int, depth: int) -> tuple[Plain, int]:

@@ -226,15 +226,21 @@ def decode(raw: bytes) -> HashTree:
 
     Raises: CertificationError when they are anything but the canonical CBOR of a well-formed tree of bearable size.
     """
-    if len(raw) > MAX_BYTES:
-        raise CertificationError(f"hash tree of {len(raw)} bytes; at most {MAX_BYTES} are read")
-    try:
-        tree, end, _, _ = _Reader(raw).tree(0, 0, None)
-    except IndexError:
-        raise CertificationError("hash tree ends too early") from None
+    tree, end = decode_at(raw, 0)
     if end != len(raw):
         raise CertificationError(f"{len(raw) - end} bytes after the end of a hash tree")
     return tree
+
+
+def decode_at(raw: bytes, at: int) -> tuple[HashTree, int]:
+    """The tree that starts at an offset, and where it ends; otherwise as `decode`."""
+    if len(raw) > MAX_BYTES:
+        raise CertificationError(f"hash tree of {len(raw)} bytes; at most {MAX_BYTES} are read")
+    try:
+        tree, end, _, _ = _Reader(raw).tree(at, 0, None)
+    except IndexError:
+        raise CertificationError("hash tree ends too early") from None
+    return tree, end
 
 
 def _head(size: int) -> bytes:

@@ -163,6 +163,11 @@ class StateTree:
             shards[bytes(shard[0][0])] = encode_ranges(shard)
         _update(self._ranges.child(bytes(subnet_id)), shards)
 
+    def ranges_of(self, subnet_id: SubnetId) -> MerkleMap | None:
+        """Shards of a subnet's canister ranges by first canister id."""
+        shards = self._ranges.get(bytes(subnet_id))
+        return shards if isinstance(shards, MerkleMap) else None
+
     def set_node(self, subnet_id: SubnetId, node_id: NodeId, public_key_der: bytes) -> None:
         """`/subnet/<id>/node/<node>/public_key`: Ed25519 in DER; the own subnet's nodes only."""
         nodes = self._subnets.child(bytes(subnet_id)).child(b"node")
