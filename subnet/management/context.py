@@ -1,0 +1,144 @@
+"""What the management canister asks of its subnet, and the records of a call and its outcome.
+
+Rule module. `subnet.state` satisfies SubnetContext with the same object that is the scheduler's World; tests have a small one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from configs.fees import CyclesCostSchedule
+from configs.limits import SubnetLimits
+from ic_types.messages import Ingress, Request
+from ic_types.principal import CanisterId, Principal, SubnetId
+from ic_types.reject import Payload
+from ic_types.units import Cycles, TimeNs
+from message_routing.queues import CanisterQueues
+from message_routing.routing_table import RoutingTable
+from scheduler.canister import Canister, UserResponse
+from scheduler.cycles_account import CyclesTally
+from scheduler.scheduler_state import SchedulerState
+
+if TYPE_CHECKING:
+    from subnet.management.installs import InstallRuns
+
+
+class SubnetContext(Protocol):
+    """One subnet in one round, as the management canister sees it; the first block is the scheduler's World."""
+
+    @property
+    def time(self) -> TimeNs:
+        """Batch time."""
+
+    @property
+    def round_number(self) -> int:
+        """Height of the batch."""
+
+    @property
+    def limits(self) -> SubnetLimits:
+        """Limits of the subnet."""
+
+    @property
+    def fees(self) -> CyclesCostSchedule:
+        """Prices of the subnet."""
+
+    @property
+    def canisters(self) -> Mapping[CanisterId, Canister]:
+        """All canisters of the subnet."""
+
+    @property
+    def scheduler(self) -> SchedulerState:
+        """Learns of canisters that come, go or change."""
+
+    @property
+    def tally(self) -> CyclesTally:
+        """Cycles burned and lost on this subnet."""
+
+    @property
+    def user_responses(self) -> list[UserResponse]:
+        """Outcomes of ingress messages, in order."""
+
+    def touch(self, canister_id: CanisterId) -> None:
+        """This canister changes in this round."""
+
+    def mark_processing(self, message_id: bytes) -> None:
+        """An ingress message has started and isn't answered yet."""
+
+    def available_memory(self) -> int:
+        """Bytes that canisters of the subnet may still take."""
+
+    # --- beyond the World
+
+    @property
+    def own_subnet(self) -> SubnetId:
+        """Id of this subnet."""
+
+    @property
+    def root_subnet(self) -> SubnetId:
+        """Id of the root subnet, whose canisters may create canisters anywhere."""
+
+    @property
+    def routing(self) -> RoutingTable:
+        """Which subnet hosts which canister."""
+
+    @property
+    def management_queues(self) -> CanisterQueues:
+        """Input and output queues of the management canister."""
+
+    @property
+    def installs(self) -> InstallRuns:
+        """Local: the suspended rules of long installs, see `installs`."""
+
+    @property
+    def stopping(self) -> dict[CanisterId, None]:
+        """Local index: canisters that are stopping."""
+
+    def allocate_canister_id(self) -> CanisterId | None:
+        """The next id of this subnet's ranges, passing over ids that are taken; None when they are used up."""
+
+    def add_canister(self, canister: Canister) -> None:
+        """Take a new canister into the state and tell the scheduler."""
+
+    def remove_canister(self, canister_id: CanisterId) -> None:
+        """Take a deleted canister out of the state and tell the scheduler."""
+
+    def random_bytes(self, count: int) -> bytes:
+        """The next bytes of the round's random generator."""
+
+    def mint(self, amount: Cycles) -> None:
+        """Count cycles that a provisional method creates out of nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManagementCall:
+    """A call to the management canister."""
+
+    message: Ingress | Request
+
+    @property
+    def caller(self) -> Principal:
+        """Who calls."""
+        return self.message.sender
+
+    @property
+    def payment(self) -> Cycles:
+        """Attached cycles; users can't attach any."""
+        return self.message.payment if isinstance(self.message, Request) else Cycles(0)
+
+    @property
+    def by_user(self) -> bool:
+        """The call is an ingress message."""
+        return isinstance(self.message, Ingress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagementOutcome:
+    """What became of a call."""
+
+    payload: Payload | None
+    """The answer; None: the call stays open (a canister is stopping, an install goes on)."""
+    refund: Cycles = Cycles(0)
+    instructions: int = 0
+    """Of this slice, taken off the round's budget for subnet messages."""

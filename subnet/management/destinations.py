@@ -1,0 +1,63 @@
+"""Whom a management call is about: which subnet it goes to, which canister pays for its induction.
+
+Rule module. Spec: interface spec, "Effective canister id"; abstract behaviour, `is_effective_canister_id`.
+"""
+
+from __future__ import annotations
+
+from ic_types.candid.decoder import decode
+from ic_types.errors import CandidError
+from ic_types.messages import Ingress, Request
+from ic_types.principal import CanisterId, SubnetId
+from ic_types.reject import Reject, RejectCode
+from message_routing.induction import ManagementTarget
+from message_routing.routing_table import RoutingTable
+from subnet.management import errors
+from subnet.management.candid_types import CANISTER_ID
+from subnet.management.methods import METHODS, Method
+from subnet.management.settings import FREE_UPDATE_BYTES
+
+
+def effective_canister(method: Method, arg: bytes) -> CanisterId | None:
+    """The canister that the argument names, read without decoding the rest of it.
+
+    Raises: CandidError when the argument doesn't name one.
+    """
+    if method.effective is None:
+        return None
+    assert method.effective == "canister_id", "other names need a type of their own"
+    canister_id: CanisterId = decode(arg, (CANISTER_ID,))[0]["canister_id"]
+    return canister_id
+
+
+def induction_target(ingress: Ingress) -> ManagementTarget | Reject:
+    """How a user's management call is inducted; satisfies `message_routing.induction.ManagementRule`."""
+    method = METHODS.get(ingress.method)
+    if method is None:
+        return errors.unknown_method_by_user(ingress.method)
+    if not method.users:
+        return errors.not_for_users(ingress.method)
+    try:
+        canister_id = effective_canister(method, ingress.arg)
+    except CandidError:
+        return errors.undecodable_by_user()
+    free = ingress.method == "update_settings" and len(ingress.arg) <= FREE_UPDATE_BYTES
+    return ManagementTarget(canister_id, free)
+
+
+def resolve_destination(routing: RoutingTable, request: Request) -> SubnetId | Reject:
+    """The subnet whose management canister a call to `aaaaa-aa` is for: the effective canister's, or the caller's own."""
+    method = METHODS.get(request.method)
+    if method is None:
+        return errors.unknown_method(request.method)
+    try:
+        canister_id = effective_canister(method, request.arg)
+    except CandidError as error:
+        return Reject(RejectCode.DESTINATION_INVALID, f"Unable to route management canister request {request.method}: {error}")
+    if canister_id is None:
+        return routing.own_subnet
+    host = routing.route(canister_id)
+    if host is None:
+        text = f"Unable to route management canister request {request.method}: no subnet hosts canister {canister_id}"
+        return Reject(RejectCode.DESTINATION_INVALID, text)
+    return host

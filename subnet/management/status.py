@@ -1,0 +1,79 @@
+"""What a controller may know of a canister.
+
+Rule module. Spec: interface spec, "IC method canister_status".
+"""
+
+from __future__ import annotations
+
+from ic_types.candid.values import Value
+from ic_types.principal import Principal
+from ic_types.units import WASM_PAGE_BYTES
+from scheduler import cycles_account
+from scheduler.canister import Canister
+from subnet.management import access
+from subnet.management.answers import reply
+from subnet.management.candid_types import CANISTER_STATUS
+from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
+
+
+def canister_status(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
+    """Status, settings, memory and cycles; for controllers and the canister itself."""
+    canister_id = args["canister_id"]
+    canister = access.controlled(ctx, call, canister_id, canister_id)
+    return ManagementOutcome(payload=reply(CANISTER_STATUS, status_record(ctx, canister)), refund=call.payment)
+
+
+def status_record(ctx: SubnetContext, canister: Canister) -> Value:
+    """The result record."""
+    execution = canister.execution
+    metrics = memory_metrics(canister)
+    return {
+        "status": canister.status.value,
+        "ready_for_migration": False,
+        "version": canister.version,
+        "settings": settings_record(canister),
+        "module_hash": None if execution is None else execution.module.module_hash,
+        "memory_size": sum(metrics.values()),
+        "memory_metrics": metrics,
+        "cycles": canister.balance,
+        "reserved_cycles": canister.reserved_balance,
+        "idle_cycles_burned_per_day": cycles_account.idle_cost_per_day(canister, ctx.fees),
+        "query_stats": dict.fromkeys(
+            ("num_calls_total", "num_instructions_total", "request_payload_bytes_total", "response_payload_bytes_total"), 0
+        ),
+    }
+
+
+def memory_metrics(canister: Canister) -> dict[str, int]:
+    """Bytes by kind; their sum is what the canister is billed for, message memory left out."""
+    execution = canister.execution
+    kinds = ("global_memory_size", "wasm_binary_size", "canister_history_size", "wasm_chunk_store_size", "snapshots_size")
+    metrics = dict.fromkeys(kinds, 0)
+    metrics["wasm_memory_size"] = 0 if execution is None else execution.heap.wasm_pages * WASM_PAGE_BYTES
+    metrics["stable_memory_size"] = 0 if execution is None else execution.stable.wasm_pages * WASM_PAGE_BYTES
+    counted = metrics["wasm_memory_size"] + metrics["stable_memory_size"]
+    metrics["custom_sections_size"] = canister.memory_usage() - counted
+    return metrics
+
+
+def settings_record(canister: Canister) -> Value:
+    """`definite_canister_settings`."""
+    settings = canister.settings
+    return {
+        "controllers": list(settings.controllers),
+        "compute_allocation": settings.compute_allocation,
+        "memory_allocation": settings.memory_allocation,
+        "freezing_threshold": settings.freezing_threshold_s,
+        "reserved_cycles_limit": settings.reserved_cycles_limit,
+        "minimum_incoming_canister_call_cycles": settings.minimum_incoming_call_cycles,
+        "log_visibility": _visibility(settings.log_visibility, settings.log_viewers),
+        "snapshot_visibility": _visibility(settings.snapshot_visibility, settings.snapshot_viewers),
+        "status_visibility": _visibility(settings.status_visibility, settings.status_viewers),
+        "wasm_memory_limit": settings.wasm_memory_limit,
+        "wasm_memory_threshold": settings.wasm_memory_threshold,
+        "environment_variables": [{"name": name, "value": value} for name, value in settings.environment_variables],
+    }
+
+
+def _visibility(kind: str, viewers: tuple[Principal, ...]) -> Value:
+    return {kind: list(viewers) if kind == "allowed_viewers" else None}
