@@ -116,6 +116,8 @@ class LongExecution:
     """`ic0.time` stays that of the round in which the message started."""
     ingress_debit: Cycles = Cycles(0)
     """Induction fees of ingress that arrived meanwhile; applied when this ends or is aborted."""
+    uncharged_until: TimeNs = TimeNs(0)
+    """Rounds that ended while this was paused are no charge points for memory and compute."""
 
 
 @dataclass(slots=True)

@@ -2,82 +2,164 @@
 
 Rule module. Spec: abstract behaviour, "Canister out of cycles" and "Time progressing, cycle consumption ..."; amounts and the
 interval of ten seconds are the replica's.
+
+The plain rule charges every canister at the end of the first round that is ten seconds or more after its last charge. One
+that nothing happens to has the same costs all the time, so its charges are made up for (`settle`) when something touches it,
+at the prices of the last round that touched it, and only touched canisters are charged at the end of a round. A heap holds the
+time up to which each canister's cycles last for sure; then it is looked at, so none runs out unnoticed.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from configs.fees import SECONDS_PER_DAY
+from configs.fees import SECONDS_PER_DAY, CyclesCostSchedule
 from ic_types.principal import CanisterId
+from ic_types.reject import Reject
 from ic_types.units import NS_PER_SECOND, Cycles, TimeNs
-from scheduler import call_context_rules, error_texts
+from scheduler import call_context_rules, cycles_account, error_texts
 from scheduler.canister import Canister
-from scheduler.cycles_account import (
-    Account,
-    BurnCause,
-    burn,
-    compute_cost_per_day,
-    memory_cost_per_day,
-    message_memory_cost_per_day,
-)
+from scheduler.cycles_account import Account, BurnCause, burn
+from scheduler.timeline import INTERVAL_NS, Timeline
 from scheduler.world import World
 
-INTERVAL_NS = 10 * NS_PER_SECOND
+MAX_RUNS = 10_000
+"""Of the timeline; then all canisters are settled, so that irregular batch times don't pile up."""
+
+DailyCosts: TypeAlias = tuple[tuple[BurnCause, int], ...]
+
+
+def daily_costs(canister: Canister, fees: CyclesCostSchedule) -> DailyCosts:
+    """What a day costs, in the order in which it is paid."""
+    return (
+        (BurnCause.MEMORY, cycles_account.memory_cost_per_day(canister, fees)),
+        (BurnCause.MESSAGE_MEMORY, cycles_account.message_memory_cost_per_day(canister, fees)),
+        (BurnCause.COMPUTE, cycles_account.compute_cost_per_day(canister, fees)),
+    )
 
 
 @dataclass(slots=True)
 class Charges:
-    """When each canister has to pay next."""
+    """When each canister has to pay; `timeline` is state, the rest an index that can be rebuilt."""
 
-    _heap: list[tuple[TimeNs, CanisterId]] = field(default_factory=list)
-    _queued: dict[CanisterId, None] = field(default_factory=dict)
+    timeline: Timeline = field(default_factory=Timeline)
+    _costs: dict[CanisterId, DailyCosts] = field(default_factory=dict)
+    """As of the end of the last round that touched the canister."""
+    _heap: list[tuple[int, CanisterId]] = field(default_factory=list)
+    _queued: dict[CanisterId, int] = field(default_factory=dict)
+    """Earliest heap entry of each canister."""
+    _fresh: dict[CanisterId, bool] = field(default_factory=dict)
+    """Settled or new in this round and looked at when it ends; whether anything was charged."""
 
-    def note(self, canister: Canister) -> None:
-        """See to it that the canister is charged when its time comes."""
-        if canister.canister_id not in self._queued:
-            self._queued[canister.canister_id] = None
-            heapq.heappush(self._heap, (TimeNs(canister.last_charged + INTERVAL_NS), canister.canister_id))
+    def settle(self, account: Account, canister: Canister) -> None:
+        """Make up for the charges until the end of the last round; call before cycles or costs of the canister change."""
+        if canister.canister_id in self._fresh:
+            return
+        self._fresh[canister.canister_id] = False
+        long, costs = canister.long_execution, self._costs.get(canister.canister_id)
+        if costs is None or (long is not None and long.paused):
+            return
+        not_before = TimeNs(0) if long is None else long.uncharged_until
+        for seconds, times, until in self.timeline.points(canister.last_charged, not_before):
+            for cause, per_day in costs:
+                amount = per_day * seconds // SECONDS_PER_DAY * times
+                take(account, canister, min(amount, canister.balance + canister.reserved_balance), cause)
+            canister.last_charged = until
+            self._fresh[canister.canister_id] = True
 
-    def due(self, now: TimeNs) -> list[CanisterId]:
-        """Take out the canisters whose time has come, ascending."""
+    def take_due(self, now: TimeNs) -> list[CanisterId]:
+        """Take out the canisters whose cycles may not last until now."""
         due = []
-        while self._heap and self._heap[0][0] <= now:
-            due.append(heapq.heappop(self._heap)[1])
-            del self._queued[due[-1]]
-        return sorted(due)
+        while self._heap and self._heap[0][0] < now:
+            time, canister_id = heapq.heappop(self._heap)
+            if self._queued.get(canister_id) == time:
+                del self._queued[canister_id]
+                due.append(canister_id)
+        return due
+
+    def take_fresh(self) -> list[tuple[CanisterId, bool]]:
+        """Take out the canisters that were settled in this round, ascending, and whether that charged anything."""
+        fresh, self._fresh = sorted(self._fresh.items()), {}
+        return fresh
+
+    def watch(self, canister: Canister, costs: DailyCosts) -> None:
+        """Remember these costs and until when the canister can pay them for sure."""
+        self._costs[canister.canister_id] = costs
+        per_day = sum(cost for _, cost in costs)
+        if per_day == 0:
+            return
+        seconds = (canister.balance + canister.reserved_balance) * SECONDS_PER_DAY // per_day
+        due = canister.last_charged + seconds * NS_PER_SECOND
+        queued = self._queued.get(canister.canister_id)
+        if queued is None or due < queued:
+            self._queued[canister.canister_id] = due
+            heapq.heappush(self._heap, (due, canister.canister_id))
+
+    def forget(self, canister_id: CanisterId) -> None:
+        """The canister is gone."""
+        self._costs.pop(canister_id, None)
+        self._queued.pop(canister_id, None)
+        self._fresh.pop(canister_id, None)
+
+    def rebuild(self, canisters: Iterable[Canister], fees: CyclesCostSchedule) -> None:
+        """Make the index anew between two rounds."""
+        self._costs, self._heap, self._queued, self._fresh = {}, [], {}, {}
+        for canister in canisters:
+            self.watch(canister, daily_costs(canister, fees))
 
 
-def charge_due(world: World) -> None:
-    """Charge every canister that hasn't paid for ten seconds, unless a message of it is paused."""
-    charges, later = world.scheduler.charges, []
-    for canister_id in charges.due(world.time):
+def charge_at_end_of_round(world: World) -> None:
+    """Charge everyone who is due: touched canisters now, the others when they are touched or may run out."""
+    charges = world.scheduler.charges
+    for canister_id in charges.take_due(world.time):
         canister = world.canisters.get(canister_id)
-        if canister is None:
-            continue
-        if canister.long_execution is not None and canister.long_execution.paused:
-            later.append(canister)
-            continue
-        world.touch(canister_id)
-        charge_resources(world, canister)
-        charges.note(canister)
-    for canister in later:
-        charges.note(canister)
+        if canister is not None:
+            charges.settle(world, canister)
+    for canister_id, charged in charges.take_fresh():
+        canister = world.canisters.get(canister_id)
+        if canister is not None:
+            if charged:
+                world.touch(canister_id)
+            charge_if_due(world, canister)
+            charges.watch(canister, daily_costs(canister, world.fees))
+    for canister_id in sorted(world.scheduler.long):
+        long = world.canisters[canister_id].long_execution
+        if long is not None and long.paused:
+            long.uncharged_until = world.time
+            world.touch(canister_id)
+    charges.timeline.append(world.time)
+    if len(charges.timeline) > MAX_RUNS:
+        settle_all(world, world.canisters)
+        charges.timeline.clear()
 
 
-def charge_resources(world: World, canister: Canister) -> None:
-    """Charge for the time since the last charge; a canister that can't pay in full is uninstalled."""
+def charge_if_due(world: World, canister: Canister) -> None:
+    """Charge at this round's prices if ten seconds have passed and no message of the canister is paused."""
+    long = canister.long_execution
+    if world.time < canister.last_charged + INTERVAL_NS or (long is not None and long.paused):
+        return
+    world.touch(canister.canister_id)
     seconds = (world.time - canister.last_charged) // NS_PER_SECOND
     canister.last_charged = world.time
-    for cause, per_day in (
-        (BurnCause.MEMORY, memory_cost_per_day(canister, world.fees)),
-        (BurnCause.MESSAGE_MEMORY, message_memory_cost_per_day(canister, world.fees)),
-        (BurnCause.COMPUTE, compute_cost_per_day(canister, world.fees)),
-    ):
+    for cause, per_day in daily_costs(canister, world.fees):
         if not take(world, canister, per_day * seconds // SECONDS_PER_DAY, cause):
             uninstall(world, canister)
             return
+
+
+def settle_all(world: World, canisters: Mapping[CanisterId, Canister]) -> None:
+    """Make up for everyone's charges (rare: costs what exists)."""
+    for canister_id in sorted(canisters):
+        world.scheduler.charges.settle(world, canisters[canister_id])
+
+
+def pay_ingress(world: World, canister: Canister, raw_bytes: int) -> Reject | None:
+    """Charge the induction fee of an ingress message, after what the canister owes for memory and compute."""
+    world.scheduler.charges.settle(world, canister)
+    return cycles_account.charge_ingress(world, canister, raw_bytes)
 
 
 def take(account: Account, canister: Canister, amount: int, cause: BurnCause) -> bool:
@@ -111,4 +193,4 @@ def uninstall(world: World, canister: Canister) -> None:
     world.scheduler.priority.set_allocation(canister, 0)
     call_context_rules.delete_all(canister, error_texts.uninstalled(canister.canister_id), world)
     world.uninstalled(canister)
-    world.scheduler.note(canister)
+    world.touch(canister.canister_id)

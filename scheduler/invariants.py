@@ -65,7 +65,7 @@ def _check_long_execution(canister: Canister) -> None:
         assert canister.execution is not None, story
         assert long.slices > 0, story
     else:
-        assert not (long.slices or long.instructions or long.ingress_debit), story
+        assert not any((long.slices, long.instructions, long.ingress_debit)), story
     if isinstance(long.message, Request):
         assert long.message.receiver == canister.canister_id, story
 

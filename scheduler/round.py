@@ -154,6 +154,7 @@ def note_touched(world: World) -> None:
         canister = world.canisters.get(canister_id)
         if canister is not None:
             world.scheduler.note(canister)
+            world.scheduler.charges.settle(world, canister)
 
 
 def run_core(core: Core, canisters: list[Canister], *, first_iteration: bool) -> Effects[Core]:
@@ -205,7 +206,7 @@ def _finish_round(world: World, summary: RoundSummary, executed: dict[CanisterId
         canister.install_debit = type(canister.install_debit)(max(canister.install_debit - limits.install_code_rate_limit, 0))
         world.touch(canister_id)
         scheduler.note(canister)
-    charging.charge_due(world)
+    charging.charge_at_end_of_round(world)
     round_schedule.charge_executed(world, executed)
     if world.is_checkpoint:
         scheduler.heap_delta_estimate = 0

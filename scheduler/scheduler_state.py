@@ -1,7 +1,7 @@
 """What the scheduler keeps from round to round beside the canisters: shared priority, heap delta, and who has work.
 
-Rule module. `priority` and `heap_delta_estimate` are state. The rest is an index over the canisters that can be rebuilt from
-them (`rebuild`) and isn't hashed; it makes a round cost what has work, not what exists.
+Rule module. `priority`, `heap_delta_estimate` and the timeline of `charges` are state (`canonical`). The rest is an index over
+the canisters that can be rebuilt from them (`rebuild`) and isn't hashed; it makes a round cost what has work, not what exists.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from configs.fees import CyclesCostSchedule
 from ic_types.principal import CanisterId
 from ic_types.units import TimeNs
 from scheduler.canister import Canister, RunStatus
@@ -26,7 +27,7 @@ class SchedulerState:
     heap_delta_estimate: int = 0
     """Bytes written since the last checkpoint."""
     charges: Charges = field(default_factory=Charges)
-    """Local index: when each canister has to pay for memory and compute next."""
+    """Who owes how much for memory and compute."""
     active: dict[CanisterId, None] = field(default_factory=dict)
     """Local index: canisters that have something to run."""
     long: dict[CanisterId, None] = field(default_factory=dict)
@@ -39,6 +40,10 @@ class SchedulerState:
     """Local index: heap of global timers; entries that no longer match their canister are skipped."""
     _queued_timers: dict[CanisterId, TimeNs] = field(default_factory=dict)
 
+    def canonical(self) -> tuple[object, ...]:
+        """What the state hash covers."""
+        return (self.priority.canonical(), self.heap_delta_estimate, self.charges.timeline.canonical())
+
     def add(self, canister: Canister, canisters: Mapping[CanisterId, Canister]) -> None:
         """A canister was created; call once, `canisters` holds it already."""
         self.priority.add(canister, canisters)
@@ -49,6 +54,7 @@ class SchedulerState:
         self.priority.remove(canister, canisters)
         for index in (self.active, self.long, self.heartbeats, self.indebted):
             index.pop(canister.canister_id, None)
+        self.charges.forget(canister.canister_id)
 
     def note(self, canister: Canister) -> None:
         """Something about this canister changed: an input, its code, status, timer, tasks or long execution."""
@@ -63,7 +69,6 @@ class SchedulerState:
         if timer and "canister_global_timer" in exports and self._queued_timers.get(canister_id) != timer:
             self._queued_timers[canister_id] = timer
             heapq.heappush(self.timers, (timer, canister_id))
-        self.charges.note(canister)
 
     def due_timers(self, now: TimeNs, canisters: Mapping[CanisterId, Canister]) -> list[CanisterId]:
         """Canisters whose timer has expired; they stay due until the timer is changed (`note` puts it back)."""
@@ -91,12 +96,13 @@ class SchedulerState:
             del self._queued_timers[canister_id]
         return canister_id
 
-    def rebuild(self, canisters: Mapping[CanisterId, Canister]) -> None:
-        """Make the indexes anew from the canisters (after a restore)."""
+    def rebuild(self, canisters: Mapping[CanisterId, Canister], fees: CyclesCostSchedule) -> None:
+        """Make the indexes anew from the canisters, between two rounds (after a restore)."""
         self.active, self.long, self.heartbeats, self.indebted, self.timers = {}, {}, {}, {}, []
-        self._queued_timers, self.charges = {}, Charges()
+        self._queued_timers = {}
         for canister_id in sorted(canisters):
             self.note(canisters[canister_id])
+        self.charges.rebuild([canisters[canister_id] for canister_id in sorted(canisters)], fees)
 
 
 def _set(index: dict[CanisterId, None], canister_id: CanisterId, member: bool) -> None:

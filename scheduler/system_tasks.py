@@ -22,7 +22,7 @@ def enqueue_tasks(world: World) -> list[Canister]:
     chosen: list[Canister] = []
     for canister_id in candidates:
         canister = world.canisters[canister_id]
-        if canister.long_execution is None and choose_tasks(world, canister):
+        if canister.long_execution is None and canister.long_install is None and choose_tasks(world, canister):
             chosen.append(canister)
         scheduler.note(canister)
     return chosen
