@@ -26,6 +26,7 @@ from message_routing.delivery import (
 )
 from message_routing.local_reject import reject_response
 from message_routing.lost_cycles import LossCause
+from xnet.garbage_collection import collect_garbage, take_loopback
 from xnet.header import RejectReason, StreamHeader
 from xnet.stream import Stream
 
@@ -48,8 +49,8 @@ class Slice(Protocol):
         """The header that was certified with the messages."""
 
     @property
-    def messages_begin(self) -> StreamIndex:
-        """Index of the first message."""
+    def begin(self) -> StreamIndex:
+        """Index of the first message; the header's end if there is none."""
 
     @property
     def messages(self) -> Sequence[StreamMessage]:
@@ -110,7 +111,7 @@ def process_streams(port: StreamPort, slices: Iterable[tuple[SubnetId, Slice]]) 
     induct_loopback(port)
     ordered = sorted(slices, key=lambda item: item[0])
     for peer, piece in ordered:
-        collect_garbage(port, peer, piece)
+        settle_signals(port, peer, piece)
     counts = StreamCounts()
     for peer, piece in ordered:
         induct_slice(port, peer, piece, counts)
@@ -122,9 +123,8 @@ def induct_loopback(port: StreamPort) -> int:
     stream = port.streams.get(port.delivery.routing.own_subnet)
     if stream is None or not stream.messages:
         return 0
-    waiting = stream.discard_messages_before(stream.end)
+    waiting = take_loopback(stream)
     for _, message in waiting:
-        stream.accept()
         trace.emit("message_routing.stream_handler.induct_loopback", _receiver(message))
         if isinstance(message, Request):
             refused = deliver_request(port.delivery, message, local=True)
@@ -137,27 +137,23 @@ def induct_loopback(port: StreamPort) -> int:
     return len(waiting)
 
 
-def collect_garbage(port: StreamPort, peer: SubnetId, piece: Slice) -> None:
-    """Drop own messages that the slice has signals for, and own signals for messages that the peer has dropped."""
-    header, stream = piece.header, port.streams.setdefault(peer, Stream())
-    reasons = {signal.index: signal.reason for signal in header.reject_signals}
-    for index, message in stream.discard_messages_before(header.signals_end):
-        reason = reasons.get(index)
-        if reason is None:
-            continue
+def settle_signals(port: StreamPort, peer: SubnetId, piece: Slice) -> None:
+    """Drop own messages that the slice has signals for, and signals that the peer needs no more; answer refused requests."""
+    stream = port.streams.setdefault(peer, Stream())
+    for refused in collect_garbage(stream, piece.header):
+        message = refused.message
         port.flow.returned += cycles_of(message)
         if isinstance(message, Request):
-            _reject(port, message, reason)
+            _reject(port, message, refused.reason)
         else:
             _reroute(port, message)
-    stream.discard_signals_before(header.begin)
 
 
 def induct_slice(port: StreamPort, peer: SubnetId, piece: Slice, counts: StreamCounts) -> None:
     """Deliver the slice's messages and signal for each."""
     stream = port.streams.setdefault(peer, Stream())
-    assert not piece.messages or stream.signals_end == piece.messages_begin, (
-        f"slice of {peer} starts at {piece.messages_begin}, expected {stream.signals_end}"
+    assert not piece.messages or stream.signals_end == piece.begin, (
+        f"slice of {peer} starts at {piece.begin}, expected {stream.signals_end}"
     )
     for message in piece.messages:
         trace.emit("message_routing.stream_handler.induct_slice", _receiver(message))
