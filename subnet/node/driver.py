@@ -14,6 +14,7 @@ from typing import Any, cast
 from configs.limits import SubnetLimits
 from ic_types.errors import SandboxFailure
 from sandbox.controller import SandboxController
+from sandbox.execution_state import ExecutionState
 from sandbox.protocol import CompileDone, CompileRefused
 from scheduler.effects import (
     AbortMessage,
@@ -76,6 +77,10 @@ class Driver:
     def start_query(self, rule: Effects[Any], done: Callable[[Any], None]) -> None:
         """Run a rule on query sandboxes beside whatever else goes on; `done` gets its result."""
         self._advance(_Task(rule, done, True), None)
+
+    def drop_sandboxes(self, execution: ExecutionState) -> None:
+        """End the sandbox of an execution state; the next message gets another one from committed memory."""
+        self._controller.drop(execution)
 
     def step(self, timeout_ms: int) -> None:
         """Wait for answers and go on with the rules that wait for them."""

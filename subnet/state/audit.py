@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ic_types.messages import Ingress, Refund, Request, Response, StreamMessage
-from scheduler.canister import Callback, Canister
+from ic_types.messages import Ingress, Response
+from message_routing.cycles_flow import cycles_in_queues, cycles_in_stream, cycles_of
+from scheduler.canister import Callback, Canister, SystemTask
 from subnet.state.replicated_state import ReplicatedState
 
 
@@ -52,23 +53,25 @@ class CyclesAudit:
 def audit_cycles(state: ReplicatedState) -> CyclesAudit:
     """Count; costs the size of the state, so only on demand."""
     balances = reserved = prepaid = 0
-    in_flight = state.refunds.total() + sum(attached(m) for m in state.management_queues.messages())
+    in_flight = state.refunds.total() + cycles_in_queues(state.management_queues)
     for canister_id in state.canisters:
         canister = state.canisters[canister_id]
         balances += canister.balance
         reserved += canister.reserved_balance
         prepaid += prepaid_of(canister)
-        in_flight += sum(attached(m) for m in canister.queues.messages())
+        in_flight += cycles_in_queues(canister.queues)
         in_flight += sum(context.available_cycles for context in canister.contexts.values())
         in_flight += sum(call.refund for call in canister.stop_calls)
         if canister.long_execution is not None:
-            in_flight += attached(canister.long_execution.message)
+            message = canister.long_execution.message
+            if not isinstance(message, Ingress | SystemTask):
+                in_flight += cycles_of(message)
     loopback = state.streams.get(state.own.subnet_id)
     if loopback is not None:
-        in_flight += sum(attached(message) for message in loopback.iter_messages())
-    moved = state.circulation
+        in_flight += cycles_in_stream(loopback)
+    moved = state.flow
     return CyclesAudit(
-        minted=moved.minted,
+        minted=state.minted,
         received=moved.received,
         sent=moved.sent,
         returned=moved.returned,
@@ -79,19 +82,6 @@ def audit_cycles(state: ReplicatedState) -> CyclesAudit:
         in_flight=in_flight,
         prepaid=prepaid,
     )
-
-
-def attached(message: StreamMessage | Ingress | object) -> int:
-    """Cycles that travel with a message."""
-    match message:
-        case Request():
-            return message.payment
-        case Response():
-            return message.refund
-        case Refund():
-            return message.amount
-        case _:
-            return 0
 
 
 def prepaid_of(canister: Canister) -> int:
@@ -114,6 +104,6 @@ def travelling(state: ReplicatedState) -> dict[bytes, list[tuple[int, int]]]:
         if peer == state.own.subnet_id:
             continue
         stream = state.streams[peer]
-        rows = [(stream.begin + k, attached(m)) for k, m in enumerate(stream.iter_messages())]
+        rows = [(stream.begin + k, cycles_of(m)) for k, m in enumerate(stream.iter_messages())]
         result[bytes(peer)] = [row for row in rows if row[1]]
     return result

@@ -12,6 +12,7 @@ from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types.principal import CanisterId, SubnetId
 from ic_types.units import Cycles, Height, TimeNs
+from message_routing.cycles_flow import CyclesFlow
 from message_routing.ingress_history import IngressHistory
 from message_routing.lost_cycles import LostCycles
 from message_routing.queues import CanisterQueues
@@ -24,20 +25,6 @@ from subnet.certification.state_tree import StateTree
 from subnet.protocol import NetworkRecord, SubnetRecord
 from subnet.state.canister_table import CanisterTable
 from xnet.stream import Stream
-
-
-@dataclass(slots=True)
-class Circulation:
-    """Where this subnet's cycles came from and went to, beside what was burned or lost."""
-
-    minted: int = 0
-    """Created by provisional management calls."""
-    sent: int = 0
-    """Attached to messages put into streams towards other subnets."""
-    received: int = 0
-    """Attached to messages inducted from other subnets."""
-    returned: int = 0
-    """Attached to messages that another subnet refused by a reject signal."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,7 +52,9 @@ class ReplicatedState:
     refunds: RefundPool = field(default_factory=RefundPool)
     lost: LostCycles = field(default_factory=LostCycles)
     tally: CyclesTally = field(default_factory=CyclesTally)
-    circulation: Circulation = field(default_factory=Circulation)
+    flow: CyclesFlow = field(default_factory=CyclesFlow)
+    minted: int = 0
+    """Cycles created by provisional management calls."""
     next_canister_index: int = 0
     """Index in the network of the next canister that gets an id from the subnet's range."""
     compiled: dict[bytes, None] = field(default_factory=dict)

@@ -68,6 +68,13 @@ class StateHash:
             "subnet": self._leaf(self._top, b"subnet"),
         }
 
+    def component_digests(self, component: bytes) -> dict[bytes, bytes]:
+        """Digests of the entries of the ingress history or of the streams."""
+        part = self._top.get(component)
+        if not isinstance(part, MerkleMap):
+            return {}
+        return {label: value for label, value in part.items() if isinstance(value, bytes)}
+
     def canister_digests(self) -> dict[bytes, bytes]:
         """A digest per canister."""
         return {bytes(i): canonical.digest(tuple(sorted(parts.items()))) for i, parts in sorted(self._shown.items())}
@@ -109,21 +116,27 @@ def canister_parts(canister: Canister) -> dict[bytes, bytes]:
     return parts
 
 
+def subnet_names(state: ReplicatedState) -> dict[str, object]:
+    """What is state beside canisters, ingress history and streams, by name."""
+    return {
+        "height": state.height,
+        "time": state.time,
+        "randomness": state.randomness,
+        "next canister": state.next_canister_index,
+        "messages executed": state.messages_executed,
+        "installing": state.installing,
+        "compiled": tuple(sorted(state.compiled)),
+        "minted": state.minted,
+        "cycles flow": state.flow.to_canonical(),
+        "cycles lost": state.lost.to_canonical(),
+        "cycles tally": state.tally,
+        "refunds": state.refunds.to_canonical(),
+        "management queues": state.management_queues.to_canonical(),
+        "priority": state.scheduler.priority.canonical(),
+        "heap delta": state.scheduler.heap_delta_estimate,
+    }
+
+
 def subnet_part(state: ReplicatedState) -> tuple[object, ...]:
-    """What is state beside canisters, ingress history and streams."""
-    return (
-        state.height,
-        state.time,
-        state.randomness,
-        state.next_canister_index,
-        state.messages_executed,
-        state.installing,
-        tuple(sorted(state.compiled)),
-        state.circulation,
-        state.lost.to_canonical(),
-        state.tally,
-        state.refunds.to_canonical(),
-        state.management_queues.to_canonical(),
-        state.scheduler.priority.canonical(),
-        state.scheduler.heap_delta_estimate,
-    )
+    """The same in order."""
+    return tuple(subnet_names(state).values())

@@ -159,7 +159,7 @@ class RoundWorld:
 
     def mint(self, amount: Cycles) -> None:
         """Count cycles that a provisional method creates."""
-        self.state.circulation.minted += amount
+        self.state.minted += amount
 
     # --- what happens elsewhere
 
@@ -192,9 +192,9 @@ class RoundWorld:
             lost=state.lost,
         )
 
-    def induct_locally(self) -> None:
-        """Move messages between canisters of this subnet."""
-        induct_on_same_subnet(self.delivery())
+    def induct_locally(self) -> tuple[CanisterId, ...]:
+        """Move messages between canisters of this subnet; canisters that got some."""
+        return induct_on_same_subnet(self.delivery())
 
     def settle_user_responses(self) -> None:
         """Put outcomes of ingress messages into the history."""

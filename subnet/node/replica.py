@@ -1,0 +1,303 @@
+"""The replica: state, its hash, its certified tree, and what a node answers.
+
+Rule module but for the clock that times stages. Events in (a batch, a certification, a query), effects through the Driver,
+answers out; holds no socket.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from ic_types import bls, trace
+from ic_types.errors import SandboxFailure
+from ic_types.principal import CanisterId
+from ic_types.reject import Payload, Reject, RejectCode, Reply
+from message_routing.ingress_history import IngressState, IngressStatus
+from sandbox.protocol import Environment
+from scheduler.canister import Canister
+from scheduler.effects import Effects
+from scheduler.query import Query, execute_query
+from subnet.certification.certificate import encode_certificate
+from subnet.management.dispatch import continue_install, execute_subnet_message
+from subnet.management.installs import InstallRuns
+from subnet.node import tree_update
+from subnet.node.driver import Driver
+from subnet.node.faults import FaultPlan, parse_faults
+from subnet.node.rehash import Rehash
+from subnet.node.round import RoundCounts, run_batch
+from subnet.protocol import (
+    Batch,
+    CertifiedSlice,
+    Certify,
+    IngressOutcome,
+    NodeConfig,
+    QueryReply,
+    QueryRequest,
+    RoundResult,
+    Slices,
+    StreamHead,
+)
+from subnet.random_tape import tape_message
+from subnet.state.genesis import genesis_state
+from subnet.state.state_hash import StateHash
+from subnet.state.world import RoundWorld
+from xnet.slice import make_slice
+
+log = structlog.get_logger("node")
+
+Trace = tuple[tuple[str, bytes, str], ...]
+
+
+class Replica:
+    """One node's replica of its subnet."""
+
+    def __init__(self, config: NodeConfig, driver: Driver) -> None:
+        self.config = config
+        self.driver = driver
+        self.state = genesis_state(config)
+        self.hash = StateHash()
+        self.installs = InstallRuns()
+        self.stopping: dict[CanisterId, None] = {}
+        self.faults: list[FaultPlan] = parse_faults(config)
+        self.rehash = Rehash(config.rehash_rounds)
+        self.certified: dict[CanisterId, Canister] = {}
+        """Canisters as of the last certified height, for queries; forks that nobody commits to."""
+        self.certified_height = 0
+        self.certified_time = self.state.time
+        self.signature = b""
+        self.waiting: dict[CanisterId, None] = {}
+        """Changed since the last certified height."""
+        self.previous_root: bytes | None = None
+        tree_update.set_network(self.state)
+
+    # --- a round
+
+    def process(self, batch: Batch, take_trace: Callable[[], Trace]) -> RoundResult:
+        """Execute a batch.
+
+        Raises: SandboxFailure when a message can't be executed on this machine.
+        """
+        stages: dict[str, int] = {}
+        last = time.perf_counter_ns()
+
+        def lap(stage: str) -> None:
+            nonlocal last
+            now = time.perf_counter_ns()
+            stages[stage], last = now - last, now
+
+        for fault in self.faults:
+            fault.strike(self, batch.height)
+        world = self._world(batch)
+        counts = run_batch(world, batch, self.driver.run_round, lap)
+        self.rehash.run(self.state, batch.height)
+        changed = self.state.history.take_changes()
+        touched = self.state.canisters.take_touched()
+        self.rehash.note(self.state, touched)
+        self.waiting.update(dict.fromkeys(touched))
+        state_hash = self.hash.update(self.state, touched, changed)
+        lap("hash")
+        tree_update.update(self.state, touched, changed, self.previous_root)
+        self.previous_root = root = self.state.tree.root()
+        trace.emit("subnet.node.replica.process", root, "root")
+        lap("tree")
+        secret = self.config.key_share
+        result = RoundResult(
+            height=batch.height,
+            state_hash=state_hash,
+            root_hash=root,
+            certification_share=bls.sign(secret, bls.with_domain(bls.STATE_ROOT, root)),
+            tape_share=bls.sign(secret, tape_message(batch.height + 1, batch.randomness)),
+            heads=self._heads(),
+            outcomes=tuple(outcome for outcome in map(_outcome, changed) if outcome is not None),
+            has_work=self._has_work(),
+            next_due_ns=self._next_due(),
+            stats=_stats(counts, self),
+            stage_ns=stages,
+        )
+        lap("sign")
+        return replace(result, trace=take_trace())
+
+    def _world(self, batch: Batch) -> RoundWorld:
+        return RoundWorld(
+            state=self.state,
+            batch_size=self.config.batch_size,
+            is_checkpoint=batch.is_checkpoint,
+            installs=self.installs,
+            stopping=self.stopping,
+            subnet_message=execute_subnet_message,
+            long_install=continue_install,
+        )
+
+    def _heads(self) -> tuple[StreamHead, ...]:
+        own = self.state.own.subnet_id
+        return tuple(
+            StreamHead(peer=peer, begin=stream.begin, end=stream.end, signals_end=stream.signals_end)
+            for peer, stream in sorted(self.state.streams.items())
+            if peer != own
+        )
+
+    def _has_work(self) -> bool:
+        """Another round would do something without new input."""
+        state = self.state
+        loopback = state.streams.get(state.own.subnet_id)
+        return bool(
+            state.scheduler.active
+            or state.scheduler.heartbeats
+            or state.management_queues.has_input()
+            or state.management_queues.has_output()
+            or len(state.refunds)
+            or (loopback is not None and loopback.messages)
+            or state.canisters.outputs.ascending(state.canisters.get)
+        )
+
+    def _next_due(self) -> int:
+        state = self.state
+        due = [int(t) for t in (state.scheduler.next_timer(state.canisters), state.deadlines.next_due()) if t]
+        return min(due, default=0)
+
+    # --- certification
+
+    def certify(self, request: Certify) -> Slices:
+        """The state of this height is certified: queries see it now, and slices of its streams may be made."""
+        if request.height == self.state.height:
+            self.signature = request.signature
+            self.certified_height, self.certified_time = request.height, self.state.time
+            for canister_id in self.waiting:
+                canister = self.state.canisters.get(canister_id)
+                if canister is None:
+                    self.certified.pop(canister_id, None)
+                else:
+                    self.certified[canister_id] = frozen(canister)
+            self.waiting.clear()
+        return Slices(height=request.height, slices=tuple(self._slice(request, k) for k in range(len(request.slices))))
+
+    def _slice(self, request: Certify, position: int) -> CertifiedSlice | None:
+        wanted = request.slices[position]
+        stream = self.state.streams.get(wanted.peer)
+        if stream is None or request.height != self.state.height:
+            return None
+        witness = make_slice(
+            self.state.tree.map,
+            wanted.peer,
+            stream,
+            message_begin=type(stream.begin)(wanted.message_begin),
+            signals_begin=type(stream.begin)(wanted.signals_begin),
+            max_bytes=wanted.max_bytes,
+        )
+        if witness is None:
+            return None
+        own = self.state.own.subnet_id
+        return CertifiedSlice(source=own, witness=witness, certificate_signature=request.signature)
+
+    # --- queries
+
+    def query(self, request: QueryRequest) -> Effects[QueryReply]:
+        """Run a query on the last certified height."""
+        try:
+            payload = yield from self._execute_query(request)
+        except SandboxFailure as failure:
+            payload = Reject(RejectCode.SYS_TRANSIENT, str(failure))
+        if isinstance(payload, Reply):
+            return QueryReply(cookie=request.cookie, status="replied", reply=payload.data, height=self.certified_height)
+        return QueryReply(
+            cookie=request.cookie,
+            status="rejected",
+            reject_code=int(payload.code),
+            reject_message=payload.message,
+            error_code="" if payload.error_code is None else payload.error_code.text,
+            height=self.certified_height,
+        )
+
+    def _execute_query(self, request: QueryRequest) -> Effects[Payload]:
+        canister = self.certified.get(request.receiver)
+        if canister is None:
+            return Reject(RejectCode.DESTINATION_INVALID, f"Canister {request.receiver} not found")
+        query = Query(
+            caller=request.sender,
+            method=request.method,
+            arg=request.arg,
+            time=self.certified_time,
+            data_certificate=self.data_certificate(request.receiver),
+        )
+        payload = yield from execute_query(canister, query, self.state.limits, self.state.fees)
+        return payload
+
+    def data_certificate(self, canister_id: CanisterId) -> bytes | None:
+        """Certificate of a canister's certified data; None unless the newest state is the certified one."""
+        if self.certified_height != self.state.height:
+            return None
+        witness = self.state.tree.witness([(b"canister", bytes(canister_id), b"certified_data")])
+        return encode_certificate(witness, self.signature)
+
+    def read_state(self, path: tuple[bytes, ...]) -> bytes:
+        """Certificate of one path at the last certified height; empty unless the newest state is certified."""
+        if self.certified_height != self.state.height or not self.signature:
+            return b""
+        return encode_certificate(self.state.tree.witness([path] if path else []), self.signature)
+
+    # --- for the sandboxes
+
+    def environment_for(self, canister_id: CanisterId) -> Environment:
+        """What stays the same for a sandbox's whole life."""
+        return Environment(
+            canister_id=canister_id,
+            subnet_id=self.state.own.subnet_id,
+            root_key=self.state.root_key_der,
+            subnet_type=self.state.own.subnet_type,
+            limits=self.state.limits,
+            fees=self.state.fees,
+            log_bytes=self.state.limits.log_bytes,
+        )
+
+
+def frozen(canister: Canister) -> Canister:
+    """A copy for queries: later rounds change the original only."""
+    execution = None if canister.execution is None else canister.execution.fork()
+    return replace(canister, execution=execution, settings=replace(canister.settings), contexts={}, callbacks={})
+
+
+def _outcome(change: tuple[bytes, IngressStatus | None]) -> IngressOutcome | None:
+    message_id, status = change
+    if status is None or not status.is_terminal:
+        return None
+    if status.state is IngressState.REPLIED:
+        return IngressOutcome(message_id=message_id, status="replied", reply=status.reply)
+    why = status.reject
+    if why is None:
+        return None
+    return IngressOutcome(
+        message_id=message_id,
+        status="rejected",
+        reject_code=int(why.code),
+        reject_message=why.message,
+        error_code="" if why.error_code is None else why.error_code.text,
+    )
+
+
+def _stats(counts: RoundCounts, replica: Replica) -> dict[str, int]:
+    """Counters of a round, by name; totals where the name says so."""
+    state, execution, streams = replica.state, counts.execution, counts.demux.streams
+    return {
+        "messages": execution.messages,
+        "subnet_messages": execution.subnet_messages,
+        "slices": execution.slices,
+        "instructions": execution.instructions,
+        "iterations": execution.iterations,
+        "ingress": counts.demux.ingress,
+        "duplicates": counts.demux.duplicates,
+        "xnet_in_requests": streams.requests,
+        "xnet_in_responses": streams.responses,
+        "xnet_in_refused": streams.refused,
+        "xnet_out_requests": counts.routed.requests,
+        "xnet_out_responses": counts.routed.responses,
+        "refused_slices": counts.refused_slices,
+        "expired": counts.expired,
+        "total_messages": state.messages_executed,
+        "total_cycles_burned": state.burned(),
+        "total_canisters": len(state.canisters),
+        "certified_height": replica.certified_height,
+    }
