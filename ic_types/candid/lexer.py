@@ -5,6 +5,7 @@ Rule module. Spec: Candid specification, "Values" (grammar), "Comments".
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -134,7 +135,9 @@ class Cursor:
         try:
             number = float.fromhex(plain) if plain[:2] in ("0x", "0X") else float(plain)
         except (ValueError, OverflowError):
-            self.fail(f"{token.text} is no number or too large", token.position)
+            number = math.inf
+        if math.isinf(number):
+            self.fail(f"{token.text} is too large for a decimal number", token.position)
         return -number if negative else number
 
     def _tokens(self) -> list[Token]:

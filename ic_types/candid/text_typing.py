@@ -18,6 +18,7 @@ from ic_types.candid.values import FuncRef, Some, Value
 from ic_types.errors import CandidError
 
 _REFERENCES: dict[str, t.Type] = {"principal": t.principal, "service": t.Service(()), "func": t.Func((), ())}
+_NUMBERS = frozenset(t.PRIMITIVES.values()) - {t.null, t.bool_, t.text, t.reserved, t.empty, t.principal}
 
 
 class TextTyping:
@@ -113,7 +114,7 @@ class TextTyping:
         try:
             encode([wanted], [value])
         except CandidError as error:
-            if wanted is t.principal or type(value) not in (int, float):
+            if wanted not in _NUMBERS or type(value) not in (int, float):
                 self._mismatch(node, wanted)
             self.cursor.fail(str(error).removeprefix("argument 0: "), node.position)
         if wanted is t.principal:
@@ -172,7 +173,7 @@ def join(one: t.Type, other: t.Type) -> t.Type | None:
         case t.Prim(), t.Prim() if {one, other} == {t.nat, t.int_}:
             return t.int_
         case t.Opt(left), t.Opt(right):
-            inner = right if left is t.null else left if right is t.null else join(left, right)
+            inner = join(left, right)
             return None if inner is None else t.Opt(inner)
         case t.Vec(left), t.Vec(right):
             inner = join(left, right)

@@ -92,8 +92,8 @@ class Record:
 
     def __str__(self) -> str:
         if self.is_tuple:
-            return f"record {{ {'; '.join(str(f.type) for f in self.fields)} }}"
-        return f"record {{ {'; '.join(f'{f.label} : {f.type}' for f in self.fields)} }}"
+            return _braced("record", [str(f.type) for f in self.fields])
+        return _braced("record", [f"{f.label} : {f.type}" for f in self.fields])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,7 @@ class Variant:
     fields: tuple[Field, ...]
 
     def __str__(self) -> str:
-        cases = (f.label if f.type is null else f"{f.label} : {f.type}" for f in self.fields)
-        return f"variant {{ {'; '.join(cases)} }}"
+        return _braced("variant", [f.label if f.type is null else f"{f.label} : {f.type}" for f in self.fields])
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class Service:
             target = resolve(kind)
             shown = target.signature() if isinstance(target, Func) and not isinstance(kind, Rec) else str(kind)
             parts.append(f"{quote_name(name)} : {shown}")
-        return f"service {{ {'; '.join(parts)} }}"
+        return _braced("service", parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,6 +241,10 @@ def quote_name(name: str) -> str:
         return name
     escaped = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
     return f'"{escaped}"'
+
+
+def _braced(word: str, parts: Sequence[str]) -> str:
+    return f"{word} {{ {'; '.join(parts)} }}" if parts else f"{word} {{}}"
 
 
 def make_field(label: Label, kind: Type) -> Field:
