@@ -26,6 +26,7 @@ from sandbox.protocol import (
     Pages,
     Paused,
     ReplyData,
+    Stop,
     Trapped,
 )
 
@@ -103,6 +104,22 @@ def check_answer(answer: Answer, asked: Asked) -> None:
         _check_logs(answer.logs, asked.limits)
     elif isinstance(answer, Trapped):
         _check_trap(answer, asked)
+
+
+def check_stop(answers: tuple[Answer, ...], stop: Stop, asked: int) -> None:
+    """The reason for stopping fits the answers: only the last may be a trap or a pause.
+
+    Raises: SandboxFailure.
+    """
+    last = {Stop.TRAPPED: Trapped, Stop.PAUSED: Paused}.get(stop, Finished)
+    fits = all(type(answer) is Finished for answer in answers[:-1]) and all(type(answer) is last for answer in answers[-1:])
+    if stop is Stop.SETTLE:
+        fits = fits and len(answers) < asked
+    else:
+        fits = fits and 1 <= len(answers) <= asked
+    if not fits:
+        kinds = ", ".join(type(answer).__name__ for answer in answers[-3:])
+        raise _refuse(f"stop {stop.value} after {len(answers)} answers of {asked} asked ({kinds})")
 
 
 def _refuse(what: str) -> SandboxFailure:

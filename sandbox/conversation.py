@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 from ic_types.errors import SandboxFailure
 from ic_types.principal import CanisterId
-from sandbox.answer_check import Asked, check_answer
+from sandbox.answer_check import Asked, check_answer, check_stop
 from sandbox.catch_up import PausedWork
 from sandbox.execution_state import ExecutionState
 from sandbox.mapped_pages import MappedPages
@@ -41,7 +41,6 @@ from sandbox.protocol import (
     Resume,
     Settled,
     Stop,
-    Trapped,
 )
 
 Request: TypeAlias = Open | Execute | Settled | Resume | Abort | Reset
@@ -68,12 +67,12 @@ class Conversation:
     execution: ExecutionState
     environment: Environment
     batch_size: int
-    copy_out: Callable[[Answer], Answer]
+    copy_out: Callable[[Answer], Answer] = lambda answer: answer
     """Replaces pages in the shared buffer by their content; called once per answer, before anything looks at them."""
     tracking: bool = True
     cookies: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     mapped: MappedPages | None = None
-    """What the sandbox shows; None while there is no sandbox."""
+    """What the sandbox shows besides committed pages; None while there is no sandbox."""
     ahead: deque[tuple[ExecutionInput, Answer]] = field(default_factory=deque)
     """Answered, but not asked for yet."""
     rest: deque[ExecutionInput] = field(default_factory=deque)
@@ -81,13 +80,17 @@ class Conversation:
     waits: Waits = Waits.NOTHING
     given: Answer | None = None
     """The last answer handed out, until it is known whether it was committed."""
-    version: int = 0
+    version: int = field(init=False)
     """Of the execution state when the last answer was handed out."""
     paused: PausedWork | None = None
     spoiled: bool = False
     """The message that the sandbox waits in was run ahead on something that wasn't committed."""
     hits: int = 0
     misses: int = 0
+
+    def __post_init__(self) -> None:
+        """Nothing was handed out yet."""
+        self.version = self.execution.version
 
     # --- what the node asks
 
@@ -263,7 +266,7 @@ class Conversation:
         """Take answers over, and what the sandbox waits for now."""
         assert isinstance(reply, Executed)
         answers, stop = reply.answers, reply.stop
-        _check_stop(answers, stop, len(self.rest))
+        check_stop(answers, stop, len(self.rest))
         for answer in answers:
             message = self.rest[0] if isinstance(answer, Paused) else self.rest.popleft()
             self.ahead.append((message, self.copy_out(answer)))
@@ -304,19 +307,3 @@ class Conversation:
             self.paused = None
         self.given, self.version = answer, execution.version
         return answer
-
-
-def _check_stop(answers: tuple[Answer, ...], stop: Stop, asked: int) -> None:
-    """The reason for stopping fits the answers: only the last may be a trap or a pause.
-
-    Raises: SandboxFailure.
-    """
-    last = {Stop.TRAPPED: Trapped, Stop.PAUSED: Paused}.get(stop, Finished)
-    fits = all(type(answer) is Finished for answer in answers[:-1]) and all(type(answer) is last for answer in answers[-1:])
-    if stop is Stop.SETTLE:
-        fits = fits and len(answers) < asked
-    else:
-        fits = fits and 1 <= len(answers) <= asked
-    if not fits:
-        kinds = ", ".join(type(answer).__name__ for answer in answers[-3:])
-        raise SandboxFailure(f"impossible answer: stop {stop.value} after {len(answers)} answers of {asked} asked ({kinds})")

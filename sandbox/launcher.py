@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -23,12 +22,31 @@ SandboxEntry = Callable[[str, bytes, socket.socket, str], None]
 """`sandbox.main.run_sandbox(endpoint, identity, unix_socket, title)`."""
 
 
-@dataclass(frozen=True, slots=True)
 class LaunchedSandbox:
-    """A started process and the node's end of the socketpair that it has the other end of."""
+    """A started process, and the node's end of the socketpair that it has the other end of."""
 
-    pid: int
-    connection: socket.socket
+    def __init__(self, pid: int, connection: socket.socket) -> None:
+        self.pid = pid
+        self.connection = connection
+        """Reads end-of-file when the process is gone."""
+        self._pidfd: int | None
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._pidfd = None
+
+    def kill(self) -> bool:
+        """End the process, and never another one that got its number; False if it had ended."""
+        if self._pidfd is None:
+            return False
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(self._pidfd)
+            self._pidfd = None
+        return True
 
 
 class Launcher(Protocol):

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import zmq
 
 from ic_types.errors import SandboxFailure
 from ic_types.units import OS_PAGE_BYTES
-from sandbox.launcher import Launcher
+from sandbox.launcher import LaunchedSandbox, Launcher
 
 
 @dataclass(slots=True, eq=False)
@@ -24,10 +23,7 @@ class SandboxProcess:
     """One process, until it is ended."""
 
     identity: bytes
-    pid: int
-    pidfd: int
-    connection: socket.socket
-    """Node's end of the socketpair; end-of-file when the process is gone."""
+    launched: LaunchedSandbox
     buffer: int
     """Descriptor of the page buffer."""
     buffer_used: bool = False
@@ -36,13 +32,18 @@ class SandboxProcess:
     """It has spoken over ZeroMQ; before that nothing can be sent to it."""
     outbox: list[bytes] = field(default_factory=list)
 
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self.launched.pid
+
     def send_descriptors(self, fds: list[int]) -> None:
         """Hand over the descriptors of an Open, with the page buffer as the last.
 
         Raises: SandboxFailure when the process is gone.
         """
         try:
-            socket.send_fds(self.connection, [b"\0"], [*fds, self.buffer])
+            socket.send_fds(self.launched.connection, [b"\0"], [*fds, self.buffer])
         except OSError as error:
             raise SandboxFailure(f"its process is gone ({error.strerror})") from error
 
@@ -105,13 +106,7 @@ class SandboxPool:
         identity = b"s%d" % self._next
         self._next += 1
         launched = self._launcher.spawn(title, self._endpoint, identity)
-        try:
-            pidfd = os.pidfd_open(launched.pid)
-        except ProcessLookupError as error:
-            launched.connection.close()
-            raise SandboxFailure("its process ended at once") from error
-        buffer = os.memfd_create("icsim-pages", os.MFD_CLOEXEC)
-        process = SandboxProcess(identity, launched.pid, pidfd, launched.connection, buffer)
+        process = SandboxProcess(identity, launched, os.memfd_create("icsim-pages", os.MFD_CLOEXEC))
         self._by_identity[identity] = process
         self._by_fd[launched.connection.fileno()] = process
         self._deaths.register(launched.connection.fileno(), select.EPOLLIN | select.EPOLLHUP)
@@ -123,17 +118,15 @@ class SandboxPool:
         """Kill a process and forget it; does nothing when that has happened."""
         if self._by_identity.pop(process.identity, None) is None:
             return
-        self._deaths.unregister(process.connection.fileno())
-        del self._by_fd[process.connection.fileno()]
+        self._deaths.unregister(process.launched.connection.fileno())
+        del self._by_fd[process.launched.connection.fileno()]
         self._unconnected.pop(process.identity, None)
-        try:
-            signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+        if process.launched.kill():
             self.killed += 1
-        except ProcessLookupError:
+        else:
             self.died += 1
-        os.close(process.pidfd)
         os.close(process.buffer)
-        process.connection.close()
+        process.launched.connection.close()
 
     def close(self) -> None:
         """End all processes and stop listening."""
@@ -144,9 +137,18 @@ class SandboxPool:
 
     # --- talking
 
-    def find(self, identity: bytes) -> SandboxProcess | None:
-        """The living process of this name."""
-        return self._by_identity.get(identity)
+    def received(self) -> Iterator[tuple[SandboxProcess, bytes]]:
+        """Messages that have arrived; those of processes that were ended are dropped."""
+        router = self.router
+        while int(router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            frames = router.recv_multipart()
+            process = self._by_identity.get(frames[0])
+            if process is None or len(frames) != 2:
+                continue
+            if not process.connected:
+                process.connected = True
+                self._flush(process)
+            yield process, frames[1]
 
     def used(self, process: SandboxProcess) -> None:
         """It was used just now, so it is the last to be evicted."""
@@ -169,11 +171,6 @@ class SandboxPool:
             self.router.send_multipart([process.identity, message], copy=True)
         except zmq.ZMQError as error:
             raise SandboxFailure(f"its process is gone ({error.strerror})") from error
-
-    def heard_from(self, process: SandboxProcess) -> None:
-        """It spoke, so it can be spoken to."""
-        process.connected = True
-        self._flush(process)
 
     def flush(self) -> bool:
         """Try again to send to those that weren't connected; whether any still isn't."""
