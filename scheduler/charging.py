@@ -98,6 +98,10 @@ class Charges:
             self._queued[canister.canister_id] = due
             heapq.heappush(self._heap, (due, canister.canister_id))
 
+    def join(self, canister: Canister) -> None:
+        """A new canister; its costs are taken at the end of this round."""
+        self._fresh[canister.canister_id] = False
+
     def forget(self, canister_id: CanisterId) -> None:
         """The canister is gone."""
         self._costs.pop(canister_id, None)

@@ -47,6 +47,7 @@ class SchedulerState:
     def add(self, canister: Canister, canisters: Mapping[CanisterId, Canister]) -> None:
         """A canister was created; call once, `canisters` holds it already."""
         self.priority.add(canister, canisters)
+        self.charges.join(canister)
         self.note(canister)
 
     def remove(self, canister: Canister, canisters: Mapping[CanisterId, Canister]) -> None:
