@@ -149,12 +149,15 @@ def _read(folder: Path, name: str) -> tuple[ModuleInfo, memoryview]:
         raise ArtefactUnusable(f"the cache {folder} has no entry {name}: {error.strerror}") from error
     view = memoryview(raw)
     start = _HASH_BYTES + 8
+    # A bad entry is removed, so that who asks for it again makes the compiler write it anew.
     if len(raw) < start or not hmac.compare_digest(raw[:_HASH_BYTES], _hash(_key(folder), name, view[_HASH_BYTES:])):
+        path.unlink(missing_ok=True)
         raise ArtefactUnusable(f"the cache entry {path} is damaged or was written with another key")
     end = start + int.from_bytes(raw[_HASH_BYTES:start], "big")
     try:
         return wire.decode(view[start:end], ModuleInfo), view[end:]
     except WireError as error:
+        path.unlink(missing_ok=True)
         raise ArtefactUnusable(f"the cache entry {path} is of another version: {error}") from error
 
 

@@ -38,7 +38,7 @@ def run(endpoint: str, cache_dir: str | Path, *, workers: int = 2, cache_bytes: 
     router = context.socket(zmq.ROUTER)
     router.setsockopt(zmq.LINGER, 0)
     router.bind(endpoint)
-    server = _Server(Path(cache_dir), router, pool)
+    server = _Server(Path(cache_dir), router, idle=list(pool))
     poller = zmq.Poller()
     poller.register(router, zmq.POLLIN)
     for helper in pool:

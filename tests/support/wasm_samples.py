@@ -128,7 +128,7 @@ INFINITE_LOOP = module(
     *_REPLIES,
     "msg_arg_data_copy",
 )
-"""`forever` never ends; `spin` turns as often as its argument (u32, little-endian, above 0) says, replies with all turns ever."""
+"""`forever` never ends; `spin` turns as often as its argument (u32, little-endian, above 0) says; replies with all turns."""
 
 ECHO = module(
     """
