@@ -1,7 +1,7 @@
 """Faults that a run asks a node to make: damage in its own committed memory.
 
-Rule module. `flip:NODE,CANISTER,PAGE,BYTE@HEIGHT` flips the bits of one byte of a canister's heap before the batch of that height is
-executed, behind the back of the page digests, and ends the canister's sandboxes so that the next message sees it.
+Rule module. `flip:NODE,CANISTER,PAGE,BYTE@HEIGHT` flips a bit of one byte of a canister's heap before the batch of that
+height is executed, behind the back of the page digests, and ends the canister's sandboxes so that the next message sees it.
 """
 
 from __future__ import annotations

@@ -61,16 +61,16 @@ class NodeProcess:
             context=self.context,
             endpoint=endpoint,
             launcher=ZygoteLauncher(config.socket_dir),
-            artefact_loader=lambda artefact: artefacts.load(Path(config.cache_dir), artefact),
+            artefact_loader=lambda artefact: artefacts.load(config.cache_dir, artefact)[1],
             environment_for=lambda canister_id: self.replica.environment_for(canister_id),
             compiler_endpoint=config.compiler_endpoint,
             max_sandboxes=config.max_sandboxes,
             batch_size=config.batch_size,
             max_in_flight=config.max_in_flight,
-            title=name,
+            name=name,
         )
         self.driver = Driver(self.controller, config.limits)
-        self.driver.on_idle = lambda: self.receive(0)
+        self.driver.on_wait = lambda: self.receive(0)
         self.replica = Replica(config, self.driver)
         self.later: deque[object] = deque()
         self.running = True

@@ -21,8 +21,7 @@ from sandbox.protocol import Environment
 from scheduler.canister import Canister
 from scheduler.effects import Effects
 from scheduler.query import Query, execute_query
-from subnet.certification.certificate import encode_certificate
-from subnet.management.dispatch import continue_install, execute_subnet_message
+from subnet.certification.certificate import make_certificate
 from subnet.management.installs import InstallRuns
 from subnet.node import tree_update
 from subnet.node.driver import Driver
@@ -128,8 +127,6 @@ class Replica:
             is_checkpoint=batch.is_checkpoint,
             installs=self.installs,
             stopping=self.stopping,
-            subnet_message=execute_subnet_message,
-            long_install=continue_install,
         )
 
     def _heads(self) -> tuple[StreamHead, ...]:
@@ -230,14 +227,14 @@ class Replica:
         """Certificate of a canister's certified data; None unless the newest state is the certified one."""
         if self.certified_height != self.state.height:
             return None
-        witness = self.state.tree.witness([(b"canister", bytes(canister_id), b"certified_data")])
-        return encode_certificate(witness, self.signature)
+        path = (b"canister", bytes(canister_id), b"certified_data")
+        return make_certificate(self.state.tree, [path], self.signature)
 
     def read_state(self, path: tuple[bytes, ...]) -> bytes:
         """Certificate of one path at the last certified height; empty unless the newest state is certified."""
         if self.certified_height != self.state.height or not self.signature:
             return b""
-        return encode_certificate(self.state.tree.witness([path] if path else []), self.signature)
+        return make_certificate(self.state.tree, [path] if path else [], self.signature)
 
     # --- for the sandboxes
 

@@ -6,8 +6,9 @@ below, in their order. state(h) = f(state(h-1), batch(h)): nothing else enters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from typing import cast
 
 import structlog
 
@@ -22,9 +23,9 @@ from message_routing.stream_builder import StreamBuilding, build_streams
 from message_routing.stream_handler import StreamCounts, StreamPort
 from message_routing.timeouts import time_out_ingress, time_out_messages
 from scheduler import cycles_account
-from scheduler.round import Round, RoundSummary, execute_round
+from scheduler.round import Round, RoundSummary, Step, StepResult, execute_round
 from subnet.management import lifecycle
-from subnet.management.routing import management_rule, resolve
+from subnet.management.destinations import induction_target, resolve_destination
 from subnet.protocol import Batch, CertifiedSlice
 from subnet.state.replicated_state import ReplicatedState
 from subnet.state.world import RoundWorld
@@ -69,7 +70,7 @@ def run_batch(
         state.time,
     )
     lap("induct")
-    counts.execution = execute(execute_round(world))
+    counts.execution = execute(_execution(world))
     lifecycle.settle_stopping(world)
     world.settle_user_responses()
     state.messages_executed += counts.execution.messages
@@ -80,6 +81,14 @@ def run_batch(
     state.history.prune(state.time)
     lap("route")
     return counts
+
+
+def _execution(world: RoundWorld) -> Round:
+    """The round's execution; at a checkpoint no install stays paused either."""
+    summary = yield from execute_round(world)
+    if world.is_checkpoint:
+        yield from cast("Generator[Step, StepResult, None]", installs.abort_all(world))
+    return summary
 
 
 def _time_out(world: RoundWorld) -> int:
@@ -136,7 +145,7 @@ def _induction(world: RoundWorld) -> IngressInduction:
         limits=state.limits,
         system_subnet=state.is_system,
         pay=pay,
-        management_rule=management_rule(world),
+        management_rule=induction_target,
     )
 
 
@@ -153,5 +162,5 @@ def _stream_building(world: RoundWorld) -> StreamBuilding:
         flow=state.flow,
         limits=state.limits,
         system_subnets=frozenset(r.subnet_id for r in state.network.subnets if r.subnet_type == "system"),
-        resolve=lambda request: resolve(world, request),
+        resolve=lambda request: resolve_destination(state.routing, request),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
-from ic_types.principal import CanisterId, SubnetId
+from ic_types.principal import SubnetId
 from ic_types.units import Cycles, Height, TimeNs
 from message_routing.cycles_flow import CyclesFlow
 from message_routing.ingress_history import IngressHistory
@@ -60,8 +60,6 @@ class ReplicatedState:
     compiled: dict[bytes, None] = field(default_factory=dict)
     """Hashes of modules compiled since the last checkpoint: they debit the round by a hundredth."""
     messages_executed: int = 0
-    installing: CanisterId | None = None
-    """Whose install_code is in progress over several rounds."""
     # --- not state: rebuilt from it
     deadlines: Deadlines = field(default_factory=Deadlines)
     tree: StateTree = field(default_factory=StateTree)

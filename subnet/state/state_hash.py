@@ -7,6 +7,8 @@ memory to the page. A round costs what it touched. docs/state.md lists what is c
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from ic_types import canonical
 from ic_types.merkle import MerkleMap
 from ic_types.principal import CanisterId
@@ -89,30 +91,30 @@ class StateHash:
         return value if isinstance(value, bytes) else b""
 
 
+PARTS: dict[bytes, tuple[str, ...]] = {
+    b"settings": ("settings",),
+    b"cycles": ("balance", "reserved_balance", "last_charged", "heap_delta_debit", "install_debit", "metrics"),
+    b"running": ("status", "version", "created", "last_install", "certified_data", "global_timer", "stop_calls"),
+    b"calls": ("contexts", "callbacks", "next_context_id", "next_callback_id"),
+    b"scheduling": ("tasks", "next_scheduled", "accumulated_priority", "executed_rounds"),
+    b"long": ("long_execution", "long_install"),
+    b"logs": ("logs", "next_log_index"),
+}
+"""Which fields of a canister's record a part covers, beside queues, code and memories."""
+ELSEWHERE = ("canister_id", "queues", "execution")
+_READERS = {label: attrgetter(*names) for label, names in PARTS.items()}
+
+
 def canister_parts(canister: Canister) -> dict[bytes, bytes]:
     """Digests of everything in a canister's record, by part."""
+    parts = {label: canonical.digest(read(canister)) for label, read in _READERS.items()}
+    parts[b"queues"] = canonical.digest(canister.queues.to_canonical())
     execution = canister.execution
-    code: object = None
-    parts: dict[bytes, bytes] = {}
-    if execution is not None:
-        code = (execution.module.module_hash, execution.globals)
-        parts[HEAP] = execution.heap.root_hash()
-        parts[STABLE] = execution.stable.root_hash()
+    if execution is None:
+        parts[b"code"] = parts[HEAP] = parts[STABLE] = b""
     else:
-        parts[HEAP] = parts[STABLE] = b""
-    c = canister
-    cycles = (c.balance, c.reserved_balance, c.last_charged, c.heap_delta_debit, c.install_debit, c.metrics)
-    scheduling = (c.tasks, c.next_scheduled, c.accumulated_priority, c.executed_rounds, c.long_execution)
-    running = (c.status, c.version, c.created, c.last_install, c.certified_data, c.global_timer, c.stop_calls)
-    calls = (c.contexts, c.callbacks, c.next_context_id, c.next_callback_id)
-    parts[b"code"] = canonical.digest(code)
-    parts[b"cycles"] = canonical.digest(cycles)
-    parts[b"scheduling"] = canonical.digest(scheduling)
-    parts[b"running"] = canonical.digest(running)
-    parts[b"calls"] = canonical.digest(calls)
-    parts[b"settings"] = canonical.digest(c.settings)
-    parts[b"logs"] = canonical.digest(c.logs, c.next_log_index)
-    parts[b"queues"] = canonical.digest(c.queues.to_canonical())
+        parts[b"code"] = canonical.digest(execution.module.module_hash, execution.globals)
+        parts[HEAP], parts[STABLE] = execution.heap.root_hash(), execution.stable.root_hash()
     return parts
 
 
@@ -124,7 +126,6 @@ def subnet_names(state: ReplicatedState) -> dict[str, object]:
         "randomness": state.randomness,
         "next canister": state.next_canister_index,
         "messages executed": state.messages_executed,
-        "installing": state.installing,
         "compiled": tuple(sorted(state.compiled)),
         "minted": state.minted,
         "cycles flow": state.flow.to_canonical(),

@@ -6,7 +6,6 @@ Rule module. Satisfies `scheduler.world.World` and `subnet.management.context.Su
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from configs.fees import CyclesCostSchedule
@@ -23,6 +22,7 @@ from scheduler.canister import Canister, UserResponse
 from scheduler.cycles_account import CyclesTally
 from scheduler.effects import Effects
 from scheduler.scheduler_state import SchedulerState
+from subnet.management import dispatch
 from subnet.management.installs import InstallRuns
 from subnet.state.canister_table import CanisterTable
 from subnet.state.replicated_state import ReplicatedState
@@ -40,9 +40,6 @@ class RoundWorld:
     is_checkpoint: bool
     installs: InstallRuns
     stopping: dict[CanisterId, None]
-    subnet_message: Callable[[RoundWorld, int], Effects[int | None]]
-    """Runs the next management call; handed in by the node, as `management` isn't below."""
-    long_install: Callable[[RoundWorld, int], Effects[int | None]]
     user_responses: list[UserResponse] = field(default_factory=list)
     processing: dict[bytes, None] = field(default_factory=dict)
     memory_used: int = 0
@@ -174,11 +171,11 @@ class RoundWorld:
 
     def continue_install(self, budget: int) -> Effects[int | None]:
         """Run one slice of the long install_code in progress."""
-        return self.long_install(self, budget)
+        return dispatch.continue_install(self, budget)
 
     def execute_subnet_message(self, budget: int) -> Effects[int | None]:
         """Run the next executable message to the management canister."""
-        return self.subnet_message(self, budget)
+        return dispatch.execute_next(self, budget)
 
     def delivery(self) -> Delivery:
         """The port through which messages get into input queues."""
@@ -192,9 +189,9 @@ class RoundWorld:
             lost=state.lost,
         )
 
-    def induct_locally(self) -> tuple[CanisterId, ...]:
-        """Move messages between canisters of this subnet; canisters that got some."""
-        return induct_on_same_subnet(self.delivery())
+    def induct_locally(self) -> None:
+        """Move messages between canisters of this subnet."""
+        induct_on_same_subnet(self.delivery())
 
     def settle_user_responses(self) -> None:
         """Put outcomes of ingress messages into the history."""
