@@ -157,7 +157,7 @@ class StateTree:
         place.set(b"public_key", bls.to_der(public_key))
         place.set(b"type", subnet_type.encode())
         place.set(b"canister_ranges", encode_ranges(ranges))
-        shards = {b"": encode_ranges(())} if not ranges else {}
+        shards = {} if ranges else {bytes(Principal.canister(0)): encode_ranges(())}
         for start in range(0, len(ranges), RANGES_PER_SHARD):
             shard = ranges[start : start + RANGES_PER_SHARD]
             shards[bytes(shard[0][0])] = encode_ranges(shard)
