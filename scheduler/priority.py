@@ -2,58 +2,41 @@
 
 Rule module. Not in the spec: the replica's scheduler. Unit: 1 % of a core = 1_000_000. The plain rule at the end of a round is
 
+    executed rounds += 1                                      for those that count as fully executed
     priority += compute allocation                           for every canister
     priority -= 100 % * executed rounds; executed rounds = 0  for those that executed and have no long execution pending
     free = -sum(priority - 100 % * executed rounds)           handed out evenly in canister order if positive
 
 What all canisters get alike is held once. A canister's priority is its own difference (`Canister.accumulated_priority`)
-+ the shared value + its allocation per round since it joined + the odd units that even division leaves, which go to the last
-canisters in id order (counted in a Fenwick tree over positions). The sum is held, not summed.
++ the shared value + its allocation per round since the last settling + the odd units that even division leaves, which go to the
+last canisters in id order (counted in a Fenwick tree over positions). The sum is held, not summed. Canisters are kept in
+order of their own differences, so that those before a given one are found without looking at the others.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ic_types.principal import CanisterId
 from scheduler.canister import Canister
+from scheduler.odd_units import OddUnits
 
 PERCENT = 1_000_000
 FULL_ROUND = 100 * PERCENT
 """What a round of execution on one core is worth."""
 
 
-class OddUnits:
-    """How often each position was among the last r of its round: suffix increments, point queries, both O(log n)."""
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A set of canisters, as its members or as everyone else, whichever is shorter."""
 
-    __slots__ = ("_tree", "given")
+    all_but: bool
+    ids: dict[CanisterId, None]
 
-    def __init__(self, size: int) -> None:
-        self._tree = [0] * (size + 1)
-        self.given = 0
-        """Rounds with odd units so far: no position got more."""
-
-    def add_suffix(self, start: int) -> None:
-        """One unit for every position from `start` on."""
-        self.given += 1
-        at, tree = start + 1, self._tree
-        while at < len(tree):
-            tree[at] += 1
-            at += at & -at
-
-    def at(self, position: int) -> int:
-        """Units that this position got."""
-        at, total, tree = position + 1, 0, self._tree
-        while at:
-            total += tree[at]
-            at -= at & -at
-        return total
-
-    def values(self) -> tuple[int, ...]:
-        """For the state hash."""
-        return tuple(self._tree)
+    def __contains__(self, canister_id: CanisterId) -> bool:
+        return (canister_id in self.ids) != self.all_but
 
 
 @dataclass(slots=True)
@@ -62,15 +45,20 @@ class SharedPriority:
 
     shared: int = 0
     rounds: int = 0
-    """Rounds since the allocations in `_allocated` were last settled into the own differences."""
+    """Rounds since allocations were last settled into the own differences."""
     total: int = 0
     """Sum over all canisters of priority - 100 % * executed rounds."""
     total_allocation: int = 0
     """Percent."""
-    _ids: list[CanisterId] = field(default_factory=list)
-    """Ascending; the index is the position for odd units."""
     _odd: OddUnits = field(default_factory=lambda: OddUnits(64))
-    _capacity: int = 64
+    _ids: list[CanisterId] = field(default_factory=list)
+    """Index: ascending; the place is the position for odd units."""
+    _order: list[tuple[int, CanisterId]] = field(default_factory=list)
+    """Index: (-own difference, id) of canisters without allocation, ascending."""
+    _allocated: dict[CanisterId, None] = field(default_factory=dict)
+    """Index: canisters with a compute allocation."""
+    _joined: dict[CanisterId, None] = field(default_factory=dict)
+    """Index: canisters created since `front` was last taken."""
 
     # --- reading
 
@@ -87,65 +75,122 @@ class SharedPriority:
         allocated = canister.settings.compute_allocation * PERCENT * self.rounds
         return canister.accumulated_priority + self.shared + allocated + odd
 
+    def key(self, canister: Canister) -> tuple[int, CanisterId]:
+        """Sort key for starting new messages: higher priority + allocation first, then lower id."""
+        return (-(self.priority(canister) + canister.settings.compute_allocation * PERCENT), canister.canister_id)
+
     def canonical(self) -> tuple[object, ...]:
         """What the state hash covers besides the canisters' own differences."""
-        return (self.shared, self.rounds, self.total, self.total_allocation, self._capacity, self._odd.values())
+        return (self.shared, self.rounds, self.total, self.total_allocation, self._odd.values())
 
     # --- canisters come, go and change
 
     def add(self, canister: Canister, canisters: Mapping[CanisterId, Canister]) -> None:
         """A new canister starts at priority 0."""
-        if (self._ids and canister.canister_id < self._ids[-1]) or len(self._ids) == self._capacity:
+        if (self._ids and canister.canister_id < self._ids[-1]) or len(self._ids) == self._odd.capacity:
             self.settle(canisters)
-            self._capacity = max(self._capacity, 2 * (len(self._ids) + 1))
-            self._odd = OddUnits(self._capacity)
+            self._odd = OddUnits(max(self._odd.capacity, 2 * len(self._ids)))
         insort(self._ids, canister.canister_id)
         self.total_allocation += canister.settings.compute_allocation
         canister.accumulated_priority = 0
         canister.accumulated_priority = -self.priority(canister)
+        self._file(canister)
+        self._joined[canister.canister_id] = None
 
     def remove(self, canister: Canister, canisters: Mapping[CanisterId, Canister]) -> None:
-        """A deleted canister takes its share of the sum with it."""
+        """A deleted canister takes its share of the sum with it; `canisters` still holds it."""
         self.total -= self.priority(canister) - FULL_ROUND * canister.executed_rounds
         self.total_allocation -= canister.settings.compute_allocation
         self.settle(canisters)
+        self._unfile(canister)
+        self._joined.pop(canister.canister_id, None)
         del self._ids[bisect_left(self._ids, canister.canister_id)]
 
     def set_allocation(self, canister: Canister, percent: int) -> None:
         """Change the compute allocation from now on."""
         before = self.priority(canister)
+        self._unfile(canister)
         self.total_allocation += percent - canister.settings.compute_allocation
         canister.settings.compute_allocation = percent
         canister.accumulated_priority += before - self.priority(canister)
+        self._file(canister)
 
     def settle(self, canisters: Mapping[CanisterId, Canister]) -> None:
         """Move everything shared into the canisters' own differences; changes no priority."""
         for canister_id in self._ids:
             canister = canisters[canister_id]
             canister.accumulated_priority = self.priority(canister)
-        self.shared, self.rounds, self._odd = 0, 0, OddUnits(self._capacity)
+        self.shared, self.rounds, self._odd = 0, 0, OddUnits(self._odd.capacity)
+        self.rebuild({canister_id: canisters[canister_id] for canister_id in self._ids})
+
+    def rebuild(self, canisters: Mapping[CanisterId, Canister]) -> None:
+        """Make the indexes anew from the canisters."""
+        self._ids = sorted(canisters)
+        self._allocated, self._order = {}, []
+        for canister_id in self._ids:
+            canister = canisters[canister_id]
+            if canister.settings.compute_allocation:
+                self._allocated[canister_id] = None
+            else:
+                self._order.append((-canister.accumulated_priority, canister_id))
+        self._order.sort()
+
+    def _file(self, canister: Canister) -> None:
+        if canister.settings.compute_allocation:
+            self._allocated[canister.canister_id] = None
+        else:
+            insort(self._order, (-canister.accumulated_priority, canister.canister_id))
+
+    def _unfile(self, canister: Canister) -> None:
+        if canister.settings.compute_allocation:
+            del self._allocated[canister.canister_id]
+        else:
+            del self._order[bisect_left(self._order, (-canister.accumulated_priority, canister.canister_id))]
+
+    def _add_to(self, canister: Canister, amount: int) -> None:
+        if amount:
+            self._unfile(canister)
+            canister.accumulated_priority += amount
+            self._file(canister)
 
     # --- rounds
 
-    def charge_all_but(self, exceptions: Iterable[Canister], count: int) -> None:
-        """One executed round, paid at once, for `count` canisters: all but these."""
-        self.shared -= FULL_ROUND
-        for canister in exceptions:
-            canister.accumulated_priority += FULL_ROUND
-        self.total -= FULL_ROUND * count
+    def front(
+        self, first: tuple[int, CanisterId] | None, busy: Iterable[CanisterId], canisters: Mapping[CanisterId, Canister]
+    ) -> Front:
+        """All canisters but the busy ones that come before this key; all of them if there is no key."""
+        self._joined = {}
+        excluded = dict.fromkeys(busy)
+        if first is None:
+            return Front(True, excluded)
+        level = -first[0] - self.shared
+        sure = bisect_left(self._order, (-level, CanisterId(b"")))
+        doubtful = bisect_right(self._order, (self._odd.given - level, CanisterId(b"\xff" * 29)))
+        before = [i for _, i in self._order[sure:doubtful] if self.key(canisters[i]) < first]
+        before += [i for i in self._allocated if self.key(canisters[i]) < first]
+        if sure > len(self._ids) // 2:
+            excluded.update((i, None) for _, i in self._order[sure:])
+            excluded.update(self._allocated)
+            for canister_id in before:
+                excluded.pop(canister_id)
+            excluded.update(dict.fromkeys(busy))
+            return Front(True, excluded)
+        before += [i for _, i in self._order[:sure]]
+        return Front(False, {i: None for i in before if i not in excluded})
 
-    def charge(self, canister: Canister) -> None:
-        """One executed round, paid at the end of the round or when the long execution is over."""
-        canister.executed_rounds += 1
-        self.total -= FULL_ROUND
-
-    def pay(self, canister: Canister) -> None:
-        """Take the executed rounds off the priority."""
-        canister.accumulated_priority -= FULL_ROUND * canister.executed_rounds
-        canister.executed_rounds = 0
-
-    def end_round(self) -> None:
-        """Hand out allocations and what is free."""
+    def end_round(
+        self, front: Front, executed: Iterable[CanisterId], canisters: Mapping[CanisterId, Canister]
+    ) -> list[CanisterId]:
+        """Charge those in front and those that executed, hand out what is free; returns whose own difference changed."""
+        charged = dict.fromkeys(executed)
+        if front.all_but:
+            spared = [i for i in [*front.ids, *(j for j in self._joined if j not in front.ids)] if i not in charged]
+            changed = self._charge_all_but([i for i in spared if i in canisters], charged, canisters)
+        else:
+            charged.update(front.ids)
+            changed = [i for i in charged if i in canisters]
+            for canister_id in changed:
+                self._charge(canisters[canister_id])
         self.rounds += 1
         self.total += self.total_allocation * PERCENT
         count = len(self._ids)
@@ -155,6 +200,38 @@ class SharedPriority:
             if odd:
                 self._odd.add_suffix(count - odd)
             self.total = 0
+        return changed
+
+    def _charge(self, canister: Canister) -> None:
+        """One executed round, paid unless a long execution goes on."""
+        canister.executed_rounds += 1
+        self.total -= FULL_ROUND
+        if canister.long_execution is None:
+            self._add_to(canister, -FULL_ROUND * canister.executed_rounds)
+            canister.executed_rounds = 0
+
+    def _charge_all_but(
+        self, spared: list[CanisterId], executed: Iterable[CanisterId], canisters: Mapping[CanisterId, Canister]
+    ) -> list[CanisterId]:
+        """One executed round for all but these, by the shared value; those who pay later or more are put right."""
+        self.shared -= FULL_ROUND
+        self.total -= FULL_ROUND * (len(self._ids) - len(spared))
+        changed = list(spared)
+        for canister_id in spared:
+            self._add_to(canisters[canister_id], FULL_ROUND)
+        for canister_id in executed:
+            canister = canisters.get(canister_id)
+            if canister is None:
+                continue
+            if canister.long_execution is not None:
+                canister.executed_rounds += 1
+                self._add_to(canister, FULL_ROUND)
+                changed.append(canister_id)
+            elif canister.executed_rounds:
+                self._add_to(canister, -FULL_ROUND * canister.executed_rounds)
+                canister.executed_rounds = 0
+                changed.append(canister_id)
+        return changed
 
     def reset(self, canisters: Mapping[CanisterId, Canister]) -> None:
         """Forget all history, so that no difference lasts forever."""
@@ -163,4 +240,5 @@ class SharedPriority:
             canister = canisters[canister_id]
             canister.accumulated_priority = 0
             self.total -= FULL_ROUND * canister.executed_rounds
-        self.shared, self.rounds, self._odd = 0, 0, OddUnits(self._capacity)
+        self.shared, self.rounds, self._odd = 0, 0, OddUnits(self._odd.capacity)
+        self.rebuild(canisters)

@@ -12,7 +12,7 @@ It returns a RoundSummary. `drive(round, execute)` is the plain driver: one effe
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 from ic_types import trace
@@ -23,6 +23,7 @@ from scheduler.canister import Canister
 from scheduler.core import Core
 from scheduler.effects import Effect, EffectResult, Effects
 from scheduler.message_inputs import Lookahead
+from scheduler.priority import Front
 from scheduler.round_limits import RoundLimits, heap_delta_limit, start_limits
 from scheduler.world import World
 
@@ -47,6 +48,20 @@ class RoundSummary:
     heap_delta: int = 0
 
 
+@dataclass(slots=True)
+class Progress:
+    """What a round remembers from iteration to iteration."""
+
+    summary: RoundSummary = field(default_factory=RoundSummary)
+    executed: dict[CanisterId, None] = field(default_factory=dict)
+    """Fully executed canisters."""
+    front: Front = field(default_factory=lambda: Front(False, {}))
+    """Idle canisters that count as executed."""
+    ended_long: dict[CanisterId, None] = field(default_factory=dict)
+    tasked: list[Canister] = field(default_factory=list)
+    """Canisters that got a heartbeat or timer task."""
+
+
 Step: TypeAlias = Effect | Parallel
 StepResult: TypeAlias = EffectResult | list[Core]
 Round: TypeAlias = Generator[Step, StepResult, RoundSummary]
@@ -54,16 +69,15 @@ Round: TypeAlias = Generator[Step, StepResult, RoundSummary]
 
 def execute_round(world: World) -> Round:
     """Execute one round; see the module's docstring for how to drive it."""
-    summary = RoundSummary()
-    executed: dict[CanisterId, None] = {}
+    progress = Progress()
     if world.scheduler.heap_delta_estimate < heap_delta_limit(world):
         budget = start_limits(world.limits)
         used = yield from _effects(world.continue_install(budget.instructions))
         if used is not None:
             budget.subnet_instructions = max(budget.subnet_instructions - used, 0)
-        yield from _inner_round(world, budget, summary, executed)
-    yield from _finish_round(world, summary, executed)
-    return summary
+        yield from _inner_round(world, budget, progress)
+    yield from _finish_round(world, progress)
+    return progress.summary
 
 
 def _effects(rule: Effects[int | None]) -> Generator[Step, StepResult, int | None]:
@@ -72,12 +86,9 @@ def _effects(rule: Effects[int | None]) -> Generator[Step, StepResult, int | Non
     return result
 
 
-def _inner_round(
-    world: World, budget: RoundLimits, summary: RoundSummary, executed: dict[CanisterId, None]
-) -> Generator[Step, StepResult, None]:
+def _inner_round(world: World, budget: RoundLimits, progress: Progress) -> Generator[Step, StepResult, None]:
     """Iterate: subnet messages, schedule, cores, local induction, until budget or work ends."""
-    ended_long: dict[CanisterId, None] = {}
-    tasked: list[Canister] = []
+    summary = progress.summary
     while True:
         while (used := (yield from _effects(world.execute_subnet_message(budget.subnet_instructions)))) is not None:
             budget.subnet_instructions -= used
@@ -87,21 +98,22 @@ def _inner_round(
         note_touched(world)
         first = summary.iterations == 0
         if first:
-            tasked = system_tasks.enqueue_tasks(world)
-        schedule = round_schedule.build(world, ended_long)
+            progress.tasked = system_tasks.enqueue_tasks(world)
+            progress.front = round_schedule.idle_front(world)
+        schedule = round_schedule.build(world, progress.ended_long)
         if not schedule.long and not schedule.new:
             break
         trace.emit("scheduler.round_schedule.build", b"", f"{len(schedule.long)} long, {len(schedule.new)} new")
         cores = yield Parallel(tuple(_core_generators(world, schedule, budget.instructions, first=first)))
-        used_most = _merge(world, budget, cast("list[Core]", cores), summary, executed)
-        ended_long.update((i, None) for i in schedule.long if world.canisters[i].long_execution is None)
+        used_most = _merge(world, budget, cast("list[Core]", cores), progress)
+        progress.ended_long.update((i, None) for i in schedule.long if world.canisters[i].long_execution is None)
         summary.iterations += 1
         budget.instructions -= used_most
         budget.instructions -= world.limits.instruction_overhead_per_canister_finalization * len(world.canisters)
         if used_most == 0 or budget.heap_delta_left <= 0:
             break
         world.induct_locally()
-    system_tasks.drop_leftover_tasks(world, tasked)
+    system_tasks.drop_leftover_tasks(world, progress.tasked)
 
 
 def _core_generators(world: World, schedule: round_schedule.RoundSchedule, budget: int, *, first: bool) -> list[Effects[Core]]:
@@ -125,10 +137,9 @@ def _core_generators(world: World, schedule: round_schedule.RoundSchedule, budge
     return generators
 
 
-def _merge(
-    world: World, budget: RoundLimits, cores: list[Core], summary: RoundSummary, executed: dict[CanisterId, None]
-) -> int:
+def _merge(world: World, budget: RoundLimits, cores: list[Core], progress: Progress) -> int:
     """Take over what the cores did, in core order; returns the most instructions that any of them used."""
+    summary = progress.summary
     used_most = 0
     for core in cores:
         used_most = max(used_most, budget.instructions - core.instructions_left)
@@ -140,7 +151,7 @@ def _merge(
         world.user_responses.extend(core.user_responses)
         for canister_id in core.touched:
             world.touch(canister_id)
-        executed.update((canister_id, None) for canister_id in core.fully_executed)
+        progress.executed.update((canister_id, None) for canister_id in core.fully_executed)
         summary.messages += core.messages
         summary.slices += core.slices
         summary.instructions += core.instructions
@@ -194,7 +205,7 @@ def run_canister(core: Core, canister: Canister) -> Effects[None]:
         core.instructions_left -= limits.instruction_overhead_per_canister
 
 
-def _finish_round(world: World, summary: RoundSummary, executed: dict[CanisterId, None]) -> Generator[Step, StepResult, None]:
+def _finish_round(world: World, progress: Progress) -> Generator[Step, StepResult, None]:
     """Rate-limit debits, resource charges, priorities, and what may stay paused."""
     note_touched(world)
     limits, scheduler = world.limits, world.scheduler
@@ -207,13 +218,13 @@ def _finish_round(world: World, summary: RoundSummary, executed: dict[CanisterId
         world.touch(canister_id)
         scheduler.note(canister)
     charging.charge_at_end_of_round(world)
-    round_schedule.charge_executed(world, executed)
+    round_schedule.charge_executed(world, progress.front, progress.executed)
     if world.is_checkpoint:
         scheduler.heap_delta_estimate = 0
     for canister in round_schedule.paused_to_abort(world):
         yield from cast("Generator[Step, StepResult, None]", long_executions.abort(world, canister))
         world.touch(canister.canister_id)
-        summary.aborted += 1
+        progress.summary.aborted += 1
     note_touched(world)
 
 

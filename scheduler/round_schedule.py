@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ic_types.principal import CanisterId
 from scheduler.canister import Canister
-from scheduler.priority import FULL_ROUND, PERCENT
+from scheduler.priority import FULL_ROUND, PERCENT, Front
 from scheduler.world import World
 
 
@@ -39,7 +39,6 @@ def build(world: World, ended_long: dict[CanisterId, None]) -> RoundSchedule:
     `ended_long`: those whose long execution ended in this round; they don't start another message in it.
     """
     scheduler, long, new = world.scheduler, [], []
-    priority = scheduler.priority.priority
     for canister_id in sorted(scheduler.active):
         canister = world.canisters[canister_id]
         if canister_id in ended_long or not is_schedulable(world, canister):
@@ -47,7 +46,7 @@ def build(world: World, ended_long: dict[CanisterId, None]) -> RoundSchedule:
         if canister.long_execution is not None:
             long.append(long_order(world, canister))
         else:
-            new.append((-(priority(canister) + canister.settings.compute_allocation * PERCENT), canister_id))
+            new.append(scheduler.priority.key(canister))
     long.sort()
     new.sort()
     cores = world.limits.scheduler_cores
@@ -108,18 +107,25 @@ def paused_to_abort(world: World) -> list[Canister]:
     return sorted(paused[keep:], key=lambda canister: canister.canister_id)
 
 
-def charge_executed(world: World, executed: Iterable[CanisterId]) -> None:
-    """End of round: executed canisters pay unless a long execution goes on, then what is free is handed out."""
+def idle_front(world: World) -> Front:
+    """Idle canisters before the first that has something to start; they count as executed, having had their chance.
+
+    The replica does so lest idle canisters save up priority. Taken once, when a round's first schedule is made.
+    """
+    scheduler, first = world.scheduler, None
+    for canister_id in scheduler.active:
+        canister = world.canisters[canister_id]
+        if canister.long_execution is None and canister.long_install is None:
+            key = scheduler.priority.key(canister)
+            first = key if first is None or key < first else first
+    return scheduler.priority.front(first, {**scheduler.active, **scheduler.installing}, world.canisters)
+
+
+def charge_executed(world: World, front: Front, executed: Iterable[CanisterId]) -> None:
+    """End of round: those who had execution pay for it unless a long execution goes on; what is free is handed out."""
     priority = world.scheduler.priority
-    for canister_id in executed:
-        canister = world.canisters.get(canister_id)
-        if canister is None:
-            continue
-        priority.charge(canister)
-        if canister.long_execution is None:
-            priority.pay(canister)
+    for canister_id in priority.end_round(front, executed, world.canisters):
         world.touch(canister_id)
-    priority.end_round()
     if world.round_number % world.limits.priority_reset_interval == 0:
         priority.reset(world.canisters)
         for canister_id in priority.ids():

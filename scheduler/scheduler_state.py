@@ -32,6 +32,8 @@ class SchedulerState:
     """Local index: canisters that have something to run."""
     long: dict[CanisterId, None] = field(default_factory=dict)
     """Local index: canisters with a long execution."""
+    installing: dict[CanisterId, None] = field(default_factory=dict)
+    """Local index: canisters with a long install."""
     heartbeats: dict[CanisterId, None] = field(default_factory=dict)
     """Local index: running canisters that export canister_heartbeat."""
     indebted: dict[CanisterId, None] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class SchedulerState:
     def remove(self, canister: Canister, canisters: Mapping[CanisterId, Canister]) -> None:
         """A canister is about to be deleted; call before it leaves `canisters`."""
         self.priority.remove(canister, canisters)
-        for index in (self.active, self.long, self.heartbeats, self.indebted):
+        for index in (self.active, self.long, self.installing, self.heartbeats, self.indebted):
             index.pop(canister.canister_id, None)
         self.charges.forget(canister.canister_id)
 
@@ -62,6 +64,7 @@ class SchedulerState:
         canister_id, long = canister.canister_id, canister.long_execution is not None
         _set(self.active, canister_id, long or bool(canister.tasks) or canister.queues.has_input())
         _set(self.long, canister_id, long)
+        _set(self.installing, canister_id, canister.long_install is not None)
         _set(self.indebted, canister_id, bool(canister.heap_delta_debit or canister.install_debit))
         running = canister.execution is not None and canister.status is RunStatus.RUNNING
         exports = method_table(canister.execution).entry_points if running and canister.execution is not None else frozenset()
@@ -99,8 +102,9 @@ class SchedulerState:
 
     def rebuild(self, canisters: Mapping[CanisterId, Canister], fees: CyclesCostSchedule) -> None:
         """Make the indexes anew from the canisters, between two rounds (after a restore)."""
-        self.active, self.long, self.heartbeats, self.indebted, self.timers = {}, {}, {}, {}, []
-        self._queued_timers = {}
+        self.active, self.long, self.installing, self.heartbeats, self.indebted = {}, {}, {}, {}, {}
+        self.timers, self._queued_timers = [], {}
+        self.priority.rebuild(canisters)
         for canister_id in sorted(canisters):
             self.note(canisters[canister_id])
         self.charges.rebuild([canisters[canister_id] for canister_id in sorted(canisters)], fees)

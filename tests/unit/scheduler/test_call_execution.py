@@ -264,10 +264,8 @@ def test_outgoing_call_prepays_response_and_callback() -> None:
     """A call takes its fee, the attached cycles and two prepayments."""
     world = FakeWorld(fees=FEES)
     canister = world.add_canister()
-    other = world.add_canister(index=77, empty=True)
-    del world.canisters[other.canister_id]  # elsewhere
     before = canister.balance
-    message_id = world.ingress(canister, [call(other.canister_id, [reply()], cycles=1234)])
+    message_id = world.ingress(canister, [call(Principal.canister(77), [reply()], cycles=1234)])
     world.run_round()
     ((callback_id, callback),) = canister.callbacks.items()
     (request,) = world.remote
