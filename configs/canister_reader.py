@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from configs.argument import Argument, CallPlace, Names, numbered
@@ -129,7 +130,12 @@ class CanisterReader:
         for place in (wasm.parent / f"{stem}.did", wasm.parent / stem / f"{stem}.did"):
             if place.is_file():
                 return load_did(place)
-        return parse_did(info.candid, f"service file in {wasm.name}") if info.candid is not None else None
+        if info.candid is None:
+            return None
+        did = parse_did(info.candid, f"service file in {wasm.name}")
+        if info.candid_args is None:
+            return did
+        return replace(did, init=parse_did(info.candid_args, f"init arguments in {wasm.name}").init)
 
     def _init(self, part: Table, did: DidFile | None) -> Argument:
         if part.has("init_hex"):
@@ -157,10 +163,14 @@ class CanisterReader:
                 return MANAGEMENT_CANISTER
             raise KeyError(f"there is no identity {name!r}; {_listed(name, identities)}")
 
+        names = Names(canister, identity)
         try:
-            argument.encode(Names(canister, identity), place)
-        except (CandidError, ConfigError) as error:
+            argument.encode(names, place)
+        except ConfigError as error:
             part.fail(key, str(error))
+        except CandidError as error:
+            filled = argument.expand(names, place)
+            part.fail(key, str(error) + (f"; with placeholders filled in it is {filled}" if filled != argument.text else ""))
 
     def _controllers(self, part: Table) -> tuple[Principal | str, ...]:
         given = part.texts("controllers")

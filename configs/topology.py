@@ -114,15 +114,16 @@ class WorkloadPhase:
     def call(self, number: int) -> PhaseCall:
         """Who makes the call with this number, and to whom.
 
-        Callers and canisters take turns; after each common period the canisters move on by one, so that every caller
-        comes to every canister.
+        Callers and canisters take turns. Where their numbers have a common divisor, the canisters move on by one after each
+        common period, so that every caller comes to every canister.
         """
         who, what = len(self.callers), len(self.canisters)
+        moved = number // math.lcm(who, what) if math.gcd(who, what) > 1 else 0
         return PhaseCall(
             number=number,
             round=number // self.calls_per_round,
             caller=self.callers[number % who],
-            canister=self.canisters[(number + number // math.lcm(who, what)) % what],
+            canister=self.canisters[(number + moved) % what],
         )
 
 

@@ -33,6 +33,8 @@ class WasmInfo:
     """Exported methods: update, query or composite_query."""
     candid: str | None
     """The embedded service file, if there is one."""
+    candid_args: str | None = None
+    """The embedded init argument types, which compilers keep apart from the service."""
 
 
 def read_info(raw: bytes) -> WasmInfo:
@@ -43,7 +45,7 @@ def read_info(raw: bytes) -> WasmInfo:
     module = _unpacked(raw)
     if module[:4] != b"\0asm":
         raise InvalidWasm(f"it starts with {module[:4]!r}; a Wasm module starts with \\0asm (or is gzipped)")
-    heap, methods, candid = 0, dict[str, str](), None
+    heap, methods, texts = 0, dict[str, str](), dict[str, str]()
     try:
         position = 8
         while position < len(module):
@@ -58,10 +60,17 @@ def read_info(raw: bytes) -> WasmInfo:
             elif kind == _SECTION_EXPORT:
                 methods = _methods(body)
             elif kind == _SECTION_CUSTOM:
-                candid = _candid(body) or candid
+                _note_candid(body, texts)
     except (CandidError, IndexError, UnicodeDecodeError):
         raise InvalidWasm("a section is cut off or malformed") from None
-    return WasmInfo(sha256=hashlib.sha256(raw).digest(), size=len(module), heap_bytes=heap, methods=methods, candid=candid)
+    return WasmInfo(
+        sha256=hashlib.sha256(raw).digest(),
+        size=len(module),
+        heap_bytes=heap,
+        methods=methods,
+        candid=texts.get("service"),
+        candid_args=texts.get("args"),
+    )
 
 
 def _unpacked(raw: bytes) -> bytes:
@@ -104,8 +113,8 @@ def _methods(body: bytes) -> dict[str, str]:
     return found
 
 
-def _candid(body: bytes) -> str | None:
+def _note_candid(body: bytes, texts: dict[str, str]) -> None:
     name, at = _name(body, 0)
-    if name in ("icp:public candid:service", "icp:private candid:service"):
-        return body[at:].decode()
-    return None
+    for kind in ("service", "args"):
+        if name in (f"icp:public candid:{kind}", f"icp:private candid:{kind}"):
+            texts[kind] = body[at:].decode()

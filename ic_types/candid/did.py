@@ -111,6 +111,8 @@ class _Program:
             if both := sorted(set(own) & set(methods)):
                 cursor.fail(f"method {both[0]} stands twice, here and in an imported service")
             methods |= own
+        elif cursor.at("("):  # init arguments alone, as modules embed them
+            init = tuple(parser.args())
         if cursor.token.kind is not Kind.END:
             cursor.fail(f"expected a type, an import or the service, found {cursor.shown()}")
         return init, t.service(methods) if found or methods else None
