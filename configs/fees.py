@@ -1,7 +1,7 @@
 """Fees of a subnet and the costs that follow from them, in cycles; integers only.
 
-Rule module. Sources: the replica's cycles account manager and its configuration. Both sides of the sandbox border compute with it: a canister asks
-`cost_call`, the node charges the same figure.
+Rule module. Sources: the replica's cycles account manager and its configuration. Both sides of the sandbox border compute
+with it: a canister asks `cost_call`, the node charges the same figure.
 """
 
 from __future__ import annotations
