@@ -129,12 +129,12 @@ def _value(what: str, names: Names, place: CallPlace, quoted: bool) -> str:
 def numbered(text: str, groups: Mapping[str, int]) -> str:
     """The text with the names of groups marked with their sizes, `{identity:trader*20+0}`; `groups` has `kind:NAME` as keys."""
 
-    def mark(match: re.Match[str]) -> str:
+    def _mark(match: re.Match[str]) -> str:
         name, _, shift = match[1].partition("+")
         size = groups.get(name)
         return f"{{{name}*{size}+{shift or 0}}}" if size and (not shift or shift.isdecimal()) else match[0]
 
-    return _PLACE.sub(mark, text)
+    return _PLACE.sub(_mark, text)
 
 
 def _random(what: str, place: CallPlace, draw: int) -> int:

@@ -27,14 +27,14 @@ def configure(process_title: str, path: Path | str | None = None, level: str = "
     if level not in LEVELS:
         raise ConfigError(f"log level {level!r}: allowed are {', '.join(LEVELS)}")
 
-    def add_title(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    def _add_title(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["process"] = process_title
         return event
 
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            add_title,
+            _add_title,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

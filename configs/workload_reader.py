@@ -55,6 +55,7 @@ class _WorkloadReader:
         self.seed = seed
 
     def phase(self, part: Table, names: Sequence[str], number: int) -> WorkloadPhase:
+        """One phase."""
         name = names[number]
         if name in names[:number]:
             part.fail("name", f"the name {name!r} is taken by an earlier phase")

@@ -68,6 +68,7 @@ class _MisfitError(Exception):
         self.reason = note or f"expected {expected}, found {_shape(found)}"
 
     def under(self, label: str) -> _MisfitError:
+        """The same, one level further out."""
         self.path = f", {label}{self.path}"
         return self
 
@@ -280,6 +281,7 @@ class _Reader:
             raise CandidError(f"byte {self.position}: the message describes far more values than its length allows")
 
     def take(self, size: int) -> bytes:
+        """The next bytes."""
         end = self.position + size
         if end > len(self.raw):
             raise CandidError(f"byte {self.position}: {size} bytes are announced, {len(self.raw) - self.position} are left")
@@ -288,10 +290,12 @@ class _Reader:
         return data
 
     def unsigned(self) -> int:
+        """The next unsigned number."""
         number, self.position = decode_unsigned(self.raw, self.position)
         return number
 
     def flag(self, what: str) -> int:
+        """A byte that is 0 or 1."""
         start = self.position
         byte = self.take(1)[0]
         if byte > 1:
@@ -299,6 +303,7 @@ class _Reader:
         return byte
 
     def text(self) -> str:
+        """A text."""
         start = self.position
         try:
             return self.take(self.unsigned()).decode()
@@ -306,6 +311,7 @@ class _Reader:
             raise CandidError(f"byte {start}: the text is not UTF-8") from None
 
     def principal(self) -> Principal:
+        """A principal or service reference."""
         start = self.position
         if self.take(1) != b"\x01":
             raise CandidError(f"byte {start}: an opaque reference; only principals (tag 1) can be read")
@@ -315,12 +321,14 @@ class _Reader:
         return Principal(self.take(size))
 
     def func_ref(self) -> FuncRef:
+        """A function reference."""
         start = self.position
         if self.take(1) != b"\x01":
             raise CandidError(f"byte {start}: an opaque function reference; only public methods (tag 1) can be read")
         return FuncRef(self.principal(), self.text())
 
     def case(self, wire: t.Variant) -> t.Field:
+        """The case of a variant that the next number selects."""
         start = self.position
         number = self.unsigned()
         if number >= len(wire.fields):

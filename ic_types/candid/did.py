@@ -57,14 +57,14 @@ def parse_did(text: str, name: str = "service file", reader: Reader | None = Non
 
 
 def _file_reader(folder: Path) -> Reader:
-    def read(name: str) -> tuple[str, Reader]:
+    def _read(name: str) -> tuple[str, Reader]:
         path = folder / name
         try:
             return path.read_text(encoding="utf-8"), _file_reader(path.parent)
         except (OSError, UnicodeDecodeError) as error:
             raise CandidError(f"{path} can't be read: {error}") from None
 
-    return read
+    return _read
 
 
 class _Program:
@@ -77,6 +77,7 @@ class _Program:
         self.imported: set[str] = set()
 
     def parse(self, text: str, name: str) -> DidFile:
+        """The main file and all imports."""
         init, service = self._file(Cursor(text, name), self.reader)
         for rec, cursor, token in self.used:
             if rec.target is None:

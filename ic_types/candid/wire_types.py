@@ -32,6 +32,7 @@ class _HeadReader:
         self.methods: list[t.Rec] = []
 
     def read(self) -> tuple[list[t.Type], int]:
+        """Argument types and the position of the values."""
         count = self.unsigned()
         if count > MAX_TYPES:
             raise CandidError(f"the type table has {count} entries; at most {MAX_TYPES} are allowed")
@@ -45,6 +46,7 @@ class _HeadReader:
         return args, self.position
 
     def unsigned(self) -> int:
+        """The next unsigned number."""
         number, self.position = decode_unsigned(self.raw, self.position)
         return number
 
@@ -57,6 +59,7 @@ class _HeadReader:
         return number
 
     def take(self, size: int) -> bytes:
+        """The next bytes."""
         end = self.position + size
         if end > len(self.raw):
             raise CandidError(f"byte {self.position}: {size} bytes are announced, {len(self.raw) - self.position} are left")
@@ -75,6 +78,7 @@ class _HeadReader:
         raise CandidError(f"byte {start}: {number} is neither a primitive type nor one of {len(self.table)} table entries")
 
     def entry(self) -> t.Type:
+        """A type definition."""
         start = self.position
         opcode, self.position = decode_signed(self.raw, start)
         match opcode:
@@ -96,6 +100,7 @@ class _HeadReader:
         raise CandidError(f"byte {start}: {opcode} is not a composite type; the type table may hold nothing else")
 
     def fields(self) -> tuple[t.Field, ...]:
+        """The fields of a record or variant."""
         found = []
         before = -1
         for _ in range(self.count()):
@@ -108,6 +113,7 @@ class _HeadReader:
         return tuple(found)
 
     def func(self) -> t.Func:
+        """A function type."""
         args = tuple([self.index() for _ in range(self.count())])
         results = tuple([self.index() for _ in range(self.count())])
         start = self.position
@@ -117,6 +123,7 @@ class _HeadReader:
         return t.Func(args, results, tuple(name for n, name in enumerate(t.ANNOTATIONS, 1) if n in codes))
 
     def service(self) -> t.Service:
+        """A service type; its methods are checked when the table is complete."""
         found: list[tuple[str, t.Type]] = []
         before = b""
         for number in range(self.count()):
