@@ -1,7 +1,7 @@
 """BLS12-381 as the IC uses it: signatures in G1, public keys in G2, thresholds by Shamir.
 
-Plumbing: the only module that knows blspy and py_arkworks_bls12381; either will do and both give the same bytes. Spec:
-interface spec, "Certificate" (ciphersuite BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_) and "Delegation" (DER form of keys).
+Plumbing over either of two libraries (`bls_backends`). Spec: interface spec, "Certificate" (ciphersuite
+BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_) and "Delegation" (DER form of keys).
 
 Secrets are 32 bytes (big-endian scalar), signatures 48, public keys 96 (compressed points). Nothing here is random: dealings
 come from a seed, coefficients of a batch from what is checked.
@@ -11,166 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from itertools import zip_longest
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any
 
+from ic_types.bls_backends import ORDER, Backend, available_backend, load_backend
 from ic_types.errors import CertificationError
 
-ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
-"""Order of the groups; secrets are below it."""
-DST = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_"
 DER_PREFIX = bytes.fromhex("308182301d060d2b0601040182dc7c0503010201060c2b0601040182dc7c05030201036100")
 """What stands before the 96 bytes of a key: OIDs 1.3.6.1.4.1.44668.5.3.1.2.1 and 1.3.6.1.4.1.44668.5.3.2.1."""
 STATE_ROOT = "ic-state-root"
 _INFINITY = 0xC0
 _BATCH_BITS = 128
 
-
-class Backend(Protocol):
-    """What a library must offer; points are its own objects."""
-
-    name: str
-
-    def hash_to_g1(self, message: bytes) -> Any:
-        """The point of a message, cached."""
-
-    def g1(self, raw: bytes, *, checked: bool = True) -> Any:
-        """Signature point; `checked` also tests that it is in the group. Raises: ValueError."""
-
-    def g2(self, raw: bytes) -> Any:
-        """Public key point, tested and cached. Raises: ValueError."""
-
-    def sum_g1(self, points: Sequence[Any], factors: Sequence[int]) -> Any:
-        """Sum of multiples; factors may be negative."""
-
-    def sum_g2(self, points: Sequence[Any], factors: Sequence[int]) -> Any:
-        """Sum of multiples in G2."""
-
-    def to_bytes(self, point: Any) -> bytes:
-        """Compressed form."""
-
-    def g2_generator(self) -> Any:
-        """Generator of G2."""
-
-    def pairings_agree(self, signature: Any, pairs: Sequence[tuple[Any, Any]]) -> bool:
-        """Whether e(signature, generator) is the product of e(a, b) over the pairs."""
-
-
-class BlspyBackend:
-    """blspy has no multiplication of points by scalars, so that is done by additions in windows of 4 bits."""
-
-    name = "blspy"
-
-    def __init__(self) -> None:
-        import blspy
-
-        self._g1, self._g2 = blspy.G1Element, blspy.G2Element
-        self._generator = blspy.G2Element.generator()
-        self.hash_to_g1 = lru_cache(1024)(lambda message: blspy.G1Element.from_message(message, DST))
-        self.g2 = lru_cache(1024)(blspy.G2Element.from_bytes)
-
-    def g1(self, raw: bytes, *, checked: bool = True) -> Any:
-        return self._g1.from_bytes(raw) if checked else self._g1.from_bytes_unchecked(raw)
-
-    def sum_g1(self, points: Sequence[Any], factors: Sequence[int]) -> Any:
-        return _windowed_sum(points, factors, self._g1())
-
-    def sum_g2(self, points: Sequence[Any], factors: Sequence[int]) -> Any:
-        return _windowed_sum(points, factors, self._g2())
-
-    def to_bytes(self, point: Any) -> bytes:
-        return bytes(point)
-
-    def g2_generator(self) -> Any:
-        return self._generator
-
-    def pairings_agree(self, signature: Any, pairs: Sequence[tuple[Any, Any]]) -> bool:
-        # Not from GTElement.unity(), which in blspy 2.0.3 is no neutral element.
-        product = pairs[0][0].pair(pairs[0][1])
-        for a, b in pairs[1:]:
-            product = product * a.pair(b)
-        return bool(signature.pair(self._generator) == product)
-
-
-class ArkworksBackend:
-    """py_arkworks_bls12381 has all of it."""
-
-    name = "arkworks"
-
-    def __init__(self) -> None:
-        import py_arkworks_bls12381 as library
-
-        self._library = library
-        self._generator = library.G2Point()
-        self.hash_to_g1 = lru_cache(1024)(lambda message: library.G1Point.hash_to_curve(message, DST))
-        self.g2 = lru_cache(1024)(library.G2Point.from_compressed_bytes)
-
-    def g1(self, raw: bytes, *, checked: bool = True) -> Any:
-        point = self._library.G1Point
-        return point.from_compressed_bytes(raw) if checked else point.from_compressed_bytes_unchecked(raw)
-
-    def sum_g1(self, points: Sequence[Any], factors: Sequence[int]) -> Any:
-        return self._library.G1Point.multiexp_unchecked(list(points), self._scalars(factors))
-
-    def sum_g2(self, points: Sequence[Any], factors: Sequence[int]) -> Any:
-        return self._library.G2Point.multiexp_unchecked(list(points), self._scalars(factors))
-
-    def _scalars(self, factors: Sequence[int]) -> list[Any]:
-        return [self._library.Scalar.from_be_bytes((factor % ORDER).to_bytes(32, "big")) for factor in factors]
-
-    def to_bytes(self, point: Any) -> bytes:
-        return bytes(point.to_compressed_bytes())
-
-    def g2_generator(self) -> Any:
-        return self._generator
-
-    def pairings_agree(self, signature: Any, pairs: Sequence[tuple[Any, Any]]) -> bool:
-        left = [-signature, *(a for a, _ in pairs)]
-        return bool(self._library.GT.pairing_check(left, [self._generator, *(b for _, b in pairs)]))
-
-
-def _windowed_sum(points: Sequence[Any], factors: Sequence[int], zero: Any) -> Any:
-    """Straus: the doublings are shared by all points."""
-    columns: list[list[Any]] = []
-    for point, factor in zip(points, factors, strict=True):
-        digits = [int(digit, 16) for digit in reversed(f"{abs(factor):x}")]
-        multiples = [zero, point if factor >= 0 else point.negate()]
-        for _ in range(max(digits) - 1):
-            multiples.append(multiples[-1] + multiples[1])
-        columns.append([multiples[digit] if digit else None for digit in digits])
-    total = zero
-    for row in reversed(list(zip_longest(*columns))):
-        if total is not zero:
-            total = total + total
-            total = total + total
-            total = total + total
-            total = total + total
-        for multiple in row:
-            if multiple is not None:
-                total = total + multiple
-    return total
-
-
-_BACKENDS: dict[str, Callable[[], Backend]] = {"blspy": BlspyBackend, "arkworks": ArkworksBackend}
-
-
-@cache
-def load_backend(name: str) -> Backend:
-    """The backend of this name. Raises: ImportError when its library isn't installed."""
-    return _BACKENDS[name]()
-
-
-def _available() -> Backend:
-    try:
-        return load_backend("blspy")
-    except ImportError:
-        return load_backend("arkworks")
-
-
-_backend: Backend = _available()
+_backend: Backend = available_backend()
 
 
 def select_backend(name: str) -> str:

@@ -129,6 +129,7 @@ class MerkleMap:
                 _changed(self._owner)
             return True
         self._replace(fork, fork.right if fork.left is entry else fork.left)
+        entry.parent = None  # so that entry and fork go at once, without waiting for the cycle collector
         if fork.parent is not None:
             _changed(fork.parent)
         return True

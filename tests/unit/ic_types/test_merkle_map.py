@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ic_types import hash_tree
+from ic_types.fixed_map import FixedMap
 from ic_types.hash_tree import Absent, Found, Pruned, Unknown
 from ic_types.merkle import MerkleMap
 
@@ -105,6 +106,20 @@ def test_changes_of_nested_maps_reach_the_root(steps: list[tuple[bytes, bytes, b
             known[inner] = value
         fresh = MerkleMap((label, MerkleMap(items.items())) for label, items in plain.items())
         assert live.root() == fresh.root()
+
+
+@settings(deadline=None, max_examples=200)
+@given(contents, labels)
+def test_fixed_maps_are_maps(items: dict[bytes, bytes], asked: bytes) -> None:
+    """A FixedMap has root, tree and witnesses of the MerkleMap with its items."""
+    fixed = FixedMap(tuple(sorted(items.items())))
+    assert fixed.root() == MerkleMap(items.items()).root()
+    outer = MerkleMap([(b"x", fixed), (b"y", b"")])
+    assert outer.root() == MerkleMap([(b"x", MerkleMap(items.items())), (b"y", b"")]).root()
+    assert hash_tree.reconstruct(outer.tree()) == outer.root()
+    witness = outer.witness([(b"x", asked)])
+    assert hash_tree.reconstruct(witness) == outer.root()
+    assert hash_tree.lookup_path([b"x", asked], witness) == (Found(items[asked]) if asked in items else Absent())
 
 
 def test_replaced_and_deleted_maps_no_longer_report_to_their_old_place() -> None:
