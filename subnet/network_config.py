@@ -17,8 +17,10 @@ class CoordinatorConfig:
 
     name: str
     """Under which `icsim status` lists it."""
-    seed: str
-    """Enters the genesis randomness; identities come from the topology's identity_seed."""
+    plan: bytes
+    """Encoded subnet.coordinator.network_plan.NetworkPlan; empty to take the one of a recorded run."""
+    workload: bytes = b""
+    """The phases, see subnet.coordinator.workload; empty for none."""
     socket_dir: str
     cache_dir: str
     out_dir: str | None = None

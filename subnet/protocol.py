@@ -182,6 +182,8 @@ class SliceRequest:
     message_begin: int
     signals_begin: int
     max_bytes: int
+    max_messages: int | None = None
+    """At most so many messages, even if more would fit; None for no bound."""
 
 
 @wire.message

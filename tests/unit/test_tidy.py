@@ -28,6 +28,7 @@ SHARED = (
     "subnet.protocol",
     "subnet.control",
     "subnet.control_protocol",
+    "subnet.identities",
     "subnet.network_config",
     "subnet.process_tools",
     "subnet.random_tape",

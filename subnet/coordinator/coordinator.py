@@ -1,0 +1,410 @@
+"""The coordinator: rounds while anyone wants them, from the first node's start to the stop.
+
+Rule module. Events in (messages of nodes and clients, ends of processes), effects out through Ports and the journal. It holds
+no canister state: what it decides follows from the journal, the pool and what the nodes agreed on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from ic_types import wire
+from ic_types.messages import Ingress
+from ic_types.principal import CanisterId
+from subnet import control_protocol as cp
+from subnet.coordinator.agreement import Divergence
+from subnet.coordinator.batch_maker import MadeBatch, empty_batch, make_batch, streams_are_quiet
+from subnet.coordinator.dispatcher import Dispatcher, split_jobs
+from subnet.coordinator.driver import DriverCall, DriverQuery
+from subnet.coordinator.driving import Driving
+from subnet.coordinator.event_log import EventLog
+from subnet.coordinator.goals import Goal
+from subnet.coordinator.ingress_pool import IngressPool, PooledMessage
+from subnet.coordinator.investigation import Investigation
+from subnet.coordinator.journal import Journal, RecordedBatch, RecordedHeight
+from subnet.coordinator.network_state import Network, Node, NodePhase, Subnet
+from subnet.coordinator.nodes import Hooks, NodeKeeper
+from subnet.coordinator.ports import Ports, ReplyAddress
+from subnet.coordinator.relay import Relay
+from subnet.coordinator.requests import RequestBook
+from subnet.coordinator.rounds import RoundHooks, Rounds
+from subnet.network_config import CoordinatorConfig
+from subnet.protocol import (
+    Batch,
+    Certify,
+    Inspected,
+    NodeFailure,
+    NodeReady,
+    QueryReply,
+    QueryRequest,
+    RoundResult,
+    Slices,
+    Stop,
+)
+from subnet.random_tape import genesis_randomness
+
+_STANDING = ("certified_height",)
+"""Counters of nodes that are no sums, besides those called total_."""
+_FORGET_ROUNDS = 64
+"""Expired requests are forgotten every so many rounds."""
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why no more rounds are made."""
+
+    message: str
+    exit_code: int
+
+
+@dataclass(slots=True, eq=False)
+class Coordinator:
+    """One network's coordinator."""
+
+    config: CoordinatorConfig
+    network: Network
+    journal: Journal
+    events: EventLog
+    ports: Ports
+    pool: IngressPool
+    driving: Driving
+    book: RequestBook = field(default_factory=RequestBook)
+    goals: list[Goal] = field(default_factory=list)
+    failure: Failure | None = None
+    replay_to: int = 0
+    """Batches up to this height come from the journal."""
+    replay_only: bool = False
+    """Stop at replay_to, record nothing."""
+    stopping: bool = False
+    started_at: float = 0.0
+    relay: Relay = field(init=False)
+    keeper: NodeKeeper = field(init=False)
+    rounds: Rounds = field(init=False)
+    _dispatcher: Dispatcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        cores = max(subnet.plan.limits.scheduler_cores for subnet in self.network.subnets)
+        per_node, slots = split_jobs(self.config.jobs, cores)
+        dispatcher = Dispatcher(self.ports, slots)
+        self.relay = Relay(self.ports)
+        hooks = Hooks(batch=self.encoded_batch, lost=self._on_lost, fail=self.fail)
+        self.keeper = NodeKeeper(self.network, self.config, self.ports, self.journal, dispatcher, hooks)
+        self.keeper.max_in_flight = per_node
+        self._dispatcher = dispatcher
+        round_hooks = RoundHooks(
+            certified=self._on_certified, finished=self._on_finished, diverged=self._on_diverged, fail=self.fail
+        )
+        self.rounds = Rounds(self.network, self.ports, dispatcher, round_hooks)
+        self.started_at = self.ports.clock()
+
+    # --- state for others
+
+    @property
+    def phase(self) -> str:
+        """In one word, as `NetworkStatus.phase`."""
+        if self.stopping:
+            return "stopping"
+        if self.failure is not None:
+            return "failed"
+        if self.network.height < self.replay_to:
+            return "replaying"
+        if self.network.height == 0 and not self.keeper.all_live():
+            return "starting"
+        if not self.goals and not self.rounds.height:
+            return "idle"
+        return "running" if self.driving.installed else "installing"
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is under way: no message waits, travels or could be executed."""
+        return (
+            len(self.pool) == 0
+            and not any(subnet.has_work or subnet.slices for subnet in self.network.subnets)
+            and streams_are_quiet(self.network)
+        )
+
+    def is_idle(self) -> bool:
+        """Whether no work is left; timers of canisters don't count once the workload is over."""
+        if self.replay_only:
+            return self.network.height >= self.replay_to
+        if not self.is_quiet() or self.driving.will_send:
+            return False
+        return self.driving.finished or not any(subnet.next_due_ns for subnet in self.network.subnets)
+
+    # --- events
+
+    def start(self) -> None:
+        """Start the nodes."""
+        self.keeper.start_all()
+
+    def on_node_message(self, address: bytes, message: object) -> None:
+        """A message of a node."""
+        if isinstance(message, NodeReady):
+            self.keeper.ready(address, message)
+            self._after_catching_up()
+            return
+        node = self.keeper.at(address)
+        if node is None:
+            return
+        match message:
+            case RoundResult():
+                self._on_result(node, message)
+            case Slices():
+                self.rounds.slices(node, message)
+            case QueryReply() | Inspected():
+                self.relay.answer(node, message)
+            case NodeFailure():
+                self.events.record(self.network.height, "node_failed", node=node.name, reason=message.reason)
+                log.error("coordinator.node_failed", node=node.name, height=message.height, reason=message.reason)
+            case _:
+                log.error("coordinator.unexpected_message", node=node.name, message=type(message).__name__)
+
+    def on_ended(self, pid: int, kind: str, name: str, status: int) -> None:
+        """A node or the compiler has ended."""
+        if not self.stopping:
+            self.events.record(self.network.height, f"{kind}_ended", node=name, status=status, pid=pid)
+        if kind == "node":
+            self.keeper.ended(pid, status)
+
+    def on_tick(self) -> None:
+        """Now and then."""
+        if self.failure is None and not self.stopping:
+            self.keeper.kill_silent(self.config.round_timeout_s)
+        self.journal.commit_if_due()
+        self.events.commit()
+
+    def _on_result(self, node: Node, result: RoundResult) -> None:
+        self._dispatcher.answered(node)
+        if node.phase is NodePhase.LIVE and result.height == self.rounds.height and result.height == node.height + 1:
+            self.rounds.result(node, result)
+            return
+        problem = self.keeper.caught_up_result(node, result)
+        if problem is not None:
+            self.events.record(result.height, "divergence", node=node.name, detail=problem)
+            self.fail(problem, 3)
+            return
+        self._after_catching_up()
+
+    def _after_catching_up(self) -> None:
+        """Between rounds a node that stands where the others stand takes part at once."""
+        if self.rounds.height or self.failure is not None or self.stopping:
+            return
+        for subnet in self.network.subnets:
+            for node in subnet.nodes:
+                if node.phase is NodePhase.CATCHING_UP and node.height == self.network.height:
+                    node.phase = NodePhase.LIVE
+                    if subnet.signature:
+                        message = Certify(height=subnet.height, signature=subnet.signature)
+                        self.ports.send_node(node.address, wire.encode(message))
+        self.advance()
+
+    def _on_lost(self, node: Node) -> None:
+        self.relay.lost(node)
+        self.rounds.lost(node)
+
+    # --- rounds
+
+    def advance(self) -> None:
+        """Answer the goals that are reached; begin the next round if any are left."""
+        if self.rounds.height or self.stopping or self.failure is not None:
+            return
+        if (self.network.height == 0 and not self.keeper.all_live()) or self.driving.open_queries:
+            return
+        if self.network.height >= self.replay_to:
+            self._answer_goals()
+            if not self.goals or self.replay_only:
+                return
+        self._begin()
+
+    def _answer_goals(self) -> None:
+        idle = self.is_idle()
+        reached = [
+            goal
+            for goal in self.goals
+            if goal.is_reached(self.network.height, idle=idle, installed=self.driving.installed, book=self.book)
+        ]
+        if reached and not self.keeper.all_live():
+            return  # nodes that catch up take part before anyone is told that all is done
+        self.goals = [goal for goal in self.goals if goal not in reached]
+        if reached:
+            self.journal.commit()
+            self.events.commit()
+        for goal in reached:
+            self.ports.reply(goal.address, cp.Advanced(height=self.network.height, time_ns=self.network.now, idle=idle))
+
+    def _begin(self) -> None:
+        self.keeper.promote()
+        height = self.network.height + 1
+        if not self.replay_only:
+            self.driving.send(height, self._submit_own, self._ask_own)
+            if self.driving.problem is not None:
+                self.fail(self.driving.problem, 2)
+                return
+        if height <= self.replay_to:
+            raws = [self.encoded_batch(subnet.place, height) for subnet in self.network.subnets]
+            batches = [wire.decode(raw, Batch) for raw in raws]
+            self._follow_journal(height, batches)
+        else:
+            made = [make_batch(self.network, subnet, self.pool, tuple(subnet.slices)) for subnet in self.network.subnets]
+            batches = [one.batch for one in made]
+            raws = [wire.encode(batch) for batch in batches]
+            self._record(height, made, raws)
+        pairs = [(raw, batch.randomness) for raw, batch in zip(raws, batches, strict=True)]
+        self.rounds.begin(height, pairs, fetch_slices=height >= self.replay_to)
+        self.driving.prepare(height + 1)
+
+    def _record(self, height: int, made: list[MadeBatch], raws: list[bytes]) -> None:
+        rows = []
+        for subnet, one, raw in zip(self.network.subnets, made, raws, strict=True):
+            rows.append(
+                RecordedBatch(None)
+                if one.is_empty
+                else RecordedBatch(raw, [(message.arrival_height, message.envelope) for message in one.taken])
+            )
+            for message in one.taken:
+                self.book.processing(message.ingress.message_id, subnet.place, message.arrival_height)
+            for message in one.expired:
+                self.book.expire(message.ingress.message_id, height)
+                self.driving.expired(message.ingress.message_id, height)
+        self.journal.record_round(height, rows)
+
+    def _follow_journal(self, height: int, batches: list[Batch]) -> None:
+        for subnet, batch in zip(self.network.subnets, batches, strict=True):
+            ids = [one.message_id for one in batch.ingress]
+            self.pool.drop(subnet.place, ids, [one.expiry for one in batch.ingress])
+            arrivals = [at for at, _ in self.journal.envelopes(subnet.place, height)] or [height - 1] * len(ids)
+            for message_id, arrival in zip(ids, arrivals, strict=True):
+                self.book.processing(message_id, subnet.place, arrival)
+
+    def encoded_batch(self, place: int, height: int) -> bytes:
+        """The batch of an earlier round, as its nodes got it."""
+        raw = self.journal.batch(place, height)
+        if raw is not None:
+            return raw
+        subnet = self.network.subnets[place]
+        if height == 1:
+            tape = genesis_randomness(self.network.plan.seed_bytes(), subnet.record.subnet_id)
+        else:
+            before = self.journal.agreed(place, height - 1)
+            assert before is not None, f"height {height - 1} of subnet {subnet.plan.name} was agreed on, so it is recorded"
+            tape = before.randomness
+        return wire.encode(empty_batch(self.network, subnet, height, tape))
+
+    # --- what rounds tell
+
+    def _on_certified(self, subnet: Subnet, result: RoundResult) -> None:
+        height = result.height
+        agreed = RecordedHeight(result.state_hash, result.root_hash, subnet.signature, subnet.randomness)
+        recorded = self.journal.agreed(subnet.place, height) if height <= self.replay_to else None
+        if recorded is not None and recorded != agreed:
+            self._on_replay_differs(subnet, height, recorded, agreed)
+            return
+        if not self.replay_only:
+            self.journal.record_height(subnet.place, height, agreed)
+        self.events.heights(subnet, height, {index: one.state_hash for index, one in sorted(subnet.results.items())})
+        self.events.round(subnet, result)
+        for name, value in result.stats.items():
+            standing = name in _STANDING or name.startswith("total_")
+            subnet.totals[name] = value if standing else subnet.totals.get(name, 0) + value
+        for name, value in result.stage_ns.items():
+            subnet.stage_ns[name] = subnet.stage_ns.get(name, 0) + value
+        for outcome in result.outcomes:
+            self.book.answer(outcome, height)
+            self.driving.answered(outcome, height)
+
+    def _on_replay_differs(self, subnet: Subnet, height: int, recorded: RecordedHeight, now: RecordedHeight) -> None:
+        what = "state hash" if recorded.state_hash != now.state_hash else "certification or random tape"
+        self.fail(
+            f"replay differs on subnet {subnet.plan.name} at height {height}: {what} was {recorded.state_hash.hex()}, "
+            f"now {now.state_hash.hex()}",
+            3,
+        )
+
+    def _on_finished(self) -> None:
+        if self.failure is not None:
+            return
+        if self.network.height % _FORGET_ROUNDS == 0:
+            self.pool.forget_expired(self.network.now)
+            ttl = max(subnet.plan.limits.ingress_ttl_s for subnet in self.network.subnets) * 1_000_000_000
+            self.book.forget_before(self.network.height - ttl // self.network.plan.block_interval_ns - 1)
+        self.advance()
+
+    def _on_diverged(self, subnet: Subnet, sides: tuple[tuple[int, ...], ...]) -> None:
+        log.error("coordinator.diverged", subnet=subnet.plan.name, height=self.rounds.height, sides=sides)
+        height = self.rounds.height
+
+        def done(report: Divergence) -> None:
+            self.events.record(height, "divergence", subnet=subnet.plan.name, detail=report.text())
+            self.fail(report.text(), 3)
+
+        Investigation(self.relay, subnet, height, sides, done).start()
+
+    def fail(self, message: str, exit_code: int) -> None:
+        """Make no more rounds; everyone who waits is told why."""
+        if self.failure is not None or self.stopping:
+            return
+        self.failure = Failure(message, exit_code)
+        log.critical("coordinator.stopped_with_report", height=self.network.height, report=message)
+        self.events.record(self.network.height, "failed", detail=message, exit_code=exit_code)
+        self.journal.commit()
+        self.events.commit()
+        for goal in self.goals:
+            self.ports.reply(goal.address, cp.Refused(message=message, exit_code=exit_code))
+        self.goals = []
+
+    # --- ingress
+
+    def submit(self, raw: bytes, effective: CanisterId | None, *, default_subnet: int) -> Ingress:
+        """Verify a signed call and put it into the pool.
+
+        Raises: EnvelopeError when it is refused.
+        """
+        place, message = self.pool.open(raw, effective, self.network.now, default_subnet)
+        if self.pool.add(place, PooledMessage(message, raw, self.network.height)):
+            self.book.submit(message.message_id, place, self.network.height)
+        return message
+
+    def _submit_own(self, call: DriverCall) -> bytes:
+        root = self.network.by_id[self.network.genesis.registry.root]
+        return self.submit(call.envelope, call.effective, default_subnet=root).message_id
+
+    def _ask_own(self, query: DriverQuery, height: int) -> None:
+        """Queries of the workload are answered before the next round begins, so that their outcomes have a height."""
+        place = self.pool.subnet_of(query.receiver)
+        assert place is not None, "the workload calls canisters of the topology"
+
+        def receive(answer: object) -> None:
+            missing = QueryReply(cookie=0, status="rejected", reject_code=2, reject_message="no node could answer")
+            self.driving.query_answered(query.token, answer if isinstance(answer, QueryReply) else missing, height)
+            self.advance()
+
+        question = QueryRequest(cookie=0, sender=query.sender, receiver=query.receiver, method=query.method, arg=query.arg)
+        self.relay.ask(self.network.subnets[place], question, receive)
+
+    def wait_for(self, address: ReplyAddress, request: cp.Advance) -> None:
+        """A client wants rounds."""
+        goal = Goal.of(address, request, self.network.height)
+        if self.failure is not None:
+            self.ports.reply(address, cp.Refused(message=self.failure.message, exit_code=self.failure.exit_code))
+        elif goal.is_endless():
+            self.ports.reply(
+                address, cp.Refused(message="advance needs a goal: rounds, a height, idle or messages", exit_code=2)
+            )
+        else:
+            self.goals.append(goal)
+            self.advance()
+
+    def stop(self, reason: str) -> None:
+        """Ask all nodes to end; the processes that don't are ended by the zygote."""
+        self.stopping = self.keeper.stopping = True
+        raw = wire.encode(Stop(reason))
+        for subnet in self.network.subnets:
+            for node in subnet.nodes:
+                if node.address:
+                    self.ports.send_node(node.address, raw)
+        for goal in self.goals:
+            self.ports.reply(goal.address, cp.Refused(message=f"the network is stopping: {reason}"))
+        self.goals = []
+        self.events.record(self.network.height, "stopped", detail=reason)

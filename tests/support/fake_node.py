@@ -1,0 +1,181 @@
+"""A node without canisters: it chains hashes over its batches, sends stream messages and answers every ingress message.
+
+For tests of the coordinator and of the processes around nodes. Methods of ingress messages that it obeys: `send` puts a message
+into the stream to the next subnet; `diverge`, `die`, `wrong_share` and `fail` concern the node whose index is the argument's
+first byte (`die` and `fail` only in a process that has never been restarted at that height: they leave a mark in the socket folder).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cbor2
+import zmq
+
+from ic_types import bls, wire
+from ic_types.principal import SubnetId
+from subnet.protocol import (
+    Batch,
+    CertifiedSlice,
+    Certify,
+    IngressOutcome,
+    Inspect,
+    Inspected,
+    NodeConfig,
+    NodeReady,
+    QueryReply,
+    QueryRequest,
+    RoundResult,
+    Slices,
+    Stop,
+    StreamHead,
+)
+from subnet.random_tape import tape_message
+
+REQUESTS = (Batch, Certify, QueryRequest, Inspect, Stop)
+
+
+@dataclass(slots=True)
+class FakeStream:
+    """Positions alone; the messages are their indices."""
+
+    begin: int = 0
+    end: int = 0
+    signals_end: int = 0
+
+
+@dataclass(slots=True)
+class FakeReplica:
+    """State and answers of one node."""
+
+    config: NodeConfig
+    height: int = 0
+    chain: bytes = bytes(32)
+    pages: dict[bytes, bytes] = field(default_factory=dict)
+    streams: dict[SubnetId, FakeStream] = field(default_factory=dict)
+    certified_height: int = 0
+    wrong_share: bool = False
+    leave: str = ""
+    """Set when it is to die (`die`) or to fail (`fail`)."""
+    batches: list[Batch] = field(default_factory=list)
+
+    def answer(self, request: Batch | Certify | QueryRequest | Inspect) -> object:
+        """What a node answers."""
+        match request:
+            case Batch():
+                return self._execute(request)
+            case Certify():
+                self.certified_height = max(self.certified_height, request.height)
+                return Slices(height=request.height, slices=tuple(self._slice(request, k) for k in range(len(request.slices))))
+            case QueryRequest():
+                reply = request.arg + bytes([self.config.node_index])
+                return QueryReply(cookie=request.cookie, status="replied", reply=reply, height=self.certified_height)
+            case Inspect():
+                return Inspected(cookie=request.cookie, body=cbor2.dumps(self._inspect(request)))
+
+    def _inspect(self, request: Inspect) -> object:
+        if request.what == "canisters":
+            return [{"id": bytes(self.config.network.subnets[0].range_start), "messages": self.height, "cycles": 1 << 70}]
+        levels: dict[bytes, object] = {b"pages": dict(self.pages), b"metadata": {b"height": self.height}}
+        here: object = levels
+        for label in request.path:
+            assert isinstance(here, dict)
+            here = here[label]
+        if isinstance(here, dict):
+            return {label: hashlib.sha256(repr(value).encode()).digest() for label, value in here.items()}
+        return here
+
+    def _execute(self, batch: Batch) -> RoundResult:
+        assert batch.height == self.height + 1, f"batch {batch.height} at height {self.height}"
+        self.height = batch.height
+        self.batches.append(batch)
+        for one in batch.slices:
+            self._induct(one)
+        for message in batch.ingress:
+            self._obey(message.method, message.arg)
+        self.chain = hashlib.sha256(self.chain + wire.encode(batch)).digest()
+        state = hashlib.sha256(self.chain + repr(sorted(self.pages.items())).encode()).digest()
+        root = hashlib.sha256(b"root" + self.chain).digest()
+        secret = self.config.key_share
+        share = bls.sign(secret, bls.with_domain(bls.STATE_ROOT, root + (b"x" if self.wrong_share else b"")))
+        return RoundResult(
+            height=batch.height,
+            state_hash=state,
+            root_hash=root,
+            certification_share=share,
+            tape_share=bls.sign(secret, tape_message(batch.height + 1, batch.randomness)),
+            heads=tuple(
+                StreamHead(peer=peer, begin=s.begin, end=s.end, signals_end=s.signals_end)
+                for peer, s in sorted(self.streams.items())
+            ),
+            outcomes=tuple(IngressOutcome(message_id=m.message_id, status="replied", reply=m.arg) for m in batch.ingress),
+            has_work=False,
+            next_due_ns=0,
+            stats={"messages": len(batch.ingress)},
+            stage_ns={"execute": 1},
+        )
+
+    def _obey(self, method: str, arg: bytes) -> None:
+        mine = bool(arg) and arg[0] == self.config.node_index
+        if method == "send":
+            ids = [record.subnet_id for record in self.config.network.subnets]
+            peer = ids[(ids.index(self.config.subnet) + 1) % len(ids)]
+            self.streams.setdefault(peer, FakeStream()).end += 1
+        elif method == "diverge" and mine:
+            self.pages[b"page 7"] = b"damaged"
+        elif method == "wrong_share" and mine:
+            self.wrong_share = True
+        elif method in ("die", "fail") and mine:
+            mark = Path(self.config.socket_dir) / f"{method}-{self.config.node_index}-{self.height}"
+            if not mark.exists():
+                mark.touch()
+                self.leave = method
+        else:
+            self.pages[method.encode()] = arg
+
+    def _induct(self, one: CertifiedSlice) -> None:
+        begin, end, signals_end = cbor2.loads(one.witness)
+        stream = self.streams.setdefault(one.source, FakeStream())
+        assert begin == stream.signals_end, f"slice from {begin}, expected {stream.signals_end}"
+        stream.signals_end = end
+        stream.begin = max(stream.begin, signals_end)
+
+    def _slice(self, request: Certify, place: int) -> CertifiedSlice | None:
+        wanted = request.slices[place]
+        stream = self.streams.get(wanted.peer)
+        if stream is None:
+            return None
+        witness = cbor2.dumps([wanted.message_begin, stream.end, stream.signals_end])
+        return CertifiedSlice(source=self.config.subnet, witness=witness, certificate_signature=request.signature)
+
+
+def run_node(config: NodeConfig) -> int:
+    """Entry of a fake node process."""
+    replica = FakeReplica(config)
+    context = zmq.Context()
+    channel = context.socket(zmq.DEALER)
+    channel.setsockopt(zmq.LINGER, 500)
+    channel.connect(config.coordinator_endpoint)
+    ready = NodeReady(subnet=config.subnet, node_index=config.node_index, pid=os.getpid(), height=0)
+    channel.send(wire.encode(ready))
+    while True:
+        request = wire.decode(channel.recv(), *REQUESTS)
+        if isinstance(request, Stop):
+            channel.close()
+            context.term()
+            return 0
+        answer = replica.answer(request)
+        if replica.leave:
+            os._exit(7)
+        channel.send(wire.encode(answer))
+
+
+def run_compiler(_endpoint: str, _cache_dir: str) -> None:
+    """Entry of a compiler that nobody asks."""
+    import signal
+
+    while True:
+        signal.pause()
