@@ -4,7 +4,8 @@ Plumbing. Three ways, the best that works is taken: userfaultfd with asynchronou
 6.7, finds exactly the written pages), PAGEMAP_SCAN for private pages, and /proc/self/pagemap. The latter two can't tell an
 old private page from a newly written one, so they compare digests of what they reported before.
 
-An answer may name pages whose content is unchanged (the node compares contents); it never leaves out a changed one.
+An answer may name pages whose content is unchanged (the node compares contents); it never leaves out a changed one. Cost
+follows the pages that exist in this process, not the size of the heap: where nothing was touched there are no page tables.
 """
 
 from __future__ import annotations
@@ -22,10 +23,29 @@ from sandbox import kernel
 Region = tuple[int, int]
 """Address and length in bytes of a run of pages."""
 
+
+class Written:
+    """Pages written between two looks."""
+
+    __slots__ = ("indices", "regions")
+
+    def __init__(self, base: int, regions: list[Region]) -> None:
+        self.regions = regions
+        self.indices = tuple(page for start, length in regions for page in _numbers(start - base, length))
+        """Ascending page numbers, counted from the start of the memory."""
+
+
+def _numbers(offset: int, length: int) -> range:
+    return range(offset // OS_PAGE_BYTES, (offset + length) // OS_PAGE_BYTES)
+
+
+NOTHING = Written(0, [])
+
 _REGIONS = 4096
+_CACHED_NUMBERS, _FEW_REGIONS = 256, 16
 _UFFD_USER_MODE_ONLY = 1
 _UFFD_API, _FEATURE_WP_UNPOPULATED, _FEATURE_WP_ASYNC = 0xAA, 1 << 13, 1 << 15
-_REGISTER_MODE_WP, _WRITEPROTECT_MODE_WP = 2, 1
+_REGISTER_MODE_WP = 2
 _PAGE_WRITTEN, _PAGE_FILE, _PAGE_PRESENT, _PAGE_SWAPPED, _PAGE_ZERO = 2, 4, 8, 16, 32
 _SCAN_WP_MATCHING, _SCAN_CHECK_WPASYNC = 1, 2
 _ENTRY_PRESENT, _ENTRY_SWAPPED, _ENTRY_FILE = 1 << 63, 1 << 62, 1 << 61
@@ -35,10 +55,10 @@ class DirtyPages(Protocol):
     """A way to find written pages."""
 
     def watch(self, address: int, length: int) -> None:
-        """This range has just been mapped, or grown: its pages count as unwritten from now on."""
+        """This range has just been mapped: its pages count as unwritten from now on."""
 
-    def written(self, address: int, length: int) -> list[Region]:
-        """Runs written since the last call, ascending; they count as unwritten afterwards."""
+    def written(self, address: int, length: int) -> Written:
+        """Pages of the memory at `address` written since the last call; they count as unwritten afterwards."""
 
     def forget(self, address: int, length: int) -> None:
         """The private pages of this range were discarded."""
@@ -60,13 +80,14 @@ class _ScanArguments(Structure):
 _PAGEMAP_SCAN = kernel.iowr(ord("f"), 16, ctypes.sizeof(_ScanArguments))
 _UFFDIO_API = kernel.iowr(_UFFD_API, 0x3F, 24)
 _UFFDIO_REGISTER = kernel.iowr(_UFFD_API, 0x00, 32)
-_UFFDIO_WRITEPROTECT = kernel.iowr(_UFFD_API, 0x06, 24)
+IOCTLS = (_PAGEMAP_SCAN, _UFFDIO_REGISTER)
+"""What a confined process still has to ask of its descriptors."""
 
 
 class _Scanner:
     """PAGEMAP_SCAN with fixed conditions."""
 
-    def __init__(self, pagemap: int, flags: int, inverted: int, mask: int, any_of: int) -> None:
+    def __init__(self, pagemap: int, flags: int, *, inverted: int, mask: int, any_of: int) -> None:
         self._pagemap = pagemap
         self._regions = (c_uint64 * (3 * _REGIONS))()
         self._arguments = _ScanArguments(
@@ -77,21 +98,34 @@ class _Scanner:
             category_inverted=inverted,
             category_mask=mask,
             category_anyof_mask=any_of,
-            return_mask=_PAGE_WRITTEN if mask & _PAGE_WRITTEN else _PAGE_PRESENT,
+            return_mask=_PAGE_PRESENT & any_of or mask,
         )
 
-    def scan(self, address: int, length: int) -> list[Region]:
-        arguments, regions, end = self._arguments, self._regions, address + length
+    def scan(self, address: int, length: int) -> list[int]:
+        """Flat list of start, end and an unspecified number for each run."""
+        arguments, end = self._arguments, address + length
         arguments.start, arguments.end = address, end
-        found: list[Region] = []
-        while True:
-            count = kernel.ioctl(self._pagemap, _PAGEMAP_SCAN, arguments)
-            for k in range(0, 3 * count, 3):
-                start = regions[k]
-                found.append((start, regions[k + 1] - start))
-            if count < _REGIONS or arguments.walk_end >= end:
-                return found
+        count = kernel.ioctl(self._pagemap, _PAGEMAP_SCAN, arguments)
+        found: list[int] = self._regions[: 3 * count]
+        while count == _REGIONS and arguments.walk_end < end:
             arguments.start = arguments.walk_end
+            count = kernel.ioctl(self._pagemap, _PAGEMAP_SCAN, arguments)
+            found += self._regions[: 3 * count]
+        return found
+
+
+def _as_regions(flat: list[int]) -> list[Region]:
+    """Runs that touch are joined: the kernel splits by kind of page."""
+    found: list[Region] = []
+    end = -1
+    for k in range(0, len(flat), 3):
+        start, upto = flat[k], flat[k + 1]
+        if start == end:
+            found[-1] = (found[-1][0], upto - found[-1][0])
+        else:
+            found.append((start, upto - start))
+        end = upto
+    return found
 
 
 class _Present:
@@ -101,21 +135,32 @@ class _Present:
         self._existing = _Scanner(pagemap, 0, inverted=0, mask=0, any_of=_PAGE_PRESENT | _PAGE_SWAPPED)
 
     def present(self, address: int, length: int) -> list[Region]:
-        return self._existing.scan(address, length)
+        return _as_regions(self._existing.scan(address, length))
 
 
 class WriteProtection(_Present):
-    """Userfaultfd: the kernel marks the first write to a protected page without stopping the writer."""
+    """Userfaultfd: the kernel marks the first write to a protected page without stopping the writer.
+
+    Pages become protected when they are first found. A page that was only read since it was mapped is found too, and then left
+    out because it still shows the file, or the kernel's page of zeros.
+    """
 
     def __init__(self, pagemap: int) -> None:
         """Raises: OSError where the kernel lacks it."""
         super().__init__(pagemap)
         self._fd = kernel.syscall(kernel.SYS_USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK | _UFFD_USER_MODE_ONLY)
+        self._known: set[int] = set()
+        """Addresses of private pages that were reported before."""
+        self._seen: dict[tuple[int, ...], Written] = {}
+        """What the same result of the kernel meant before: messages tend to write the same pages."""
         try:
             api = (c_uint64 * 3)(_UFFD_API, _FEATURE_WP_UNPOPULATED | _FEATURE_WP_ASYNC, 0)
             kernel.ioctl(self._fd, _UFFDIO_API, api)
+            existing = _PAGE_PRESENT | _PAGE_SWAPPED
             flags = _SCAN_WP_MATCHING | _SCAN_CHECK_WPASYNC
-            self._scanner = _Scanner(pagemap, flags, inverted=0, mask=_PAGE_WRITTEN, any_of=0)
+            self._scanner = _Scanner(pagemap, flags, inverted=0, mask=_PAGE_WRITTEN, any_of=existing)
+            not_private = _PAGE_FILE | _PAGE_ZERO
+            self._private = _Scanner(pagemap, 0, inverted=not_private, mask=not_private, any_of=existing)
             _probe(self)
         except OSError:
             os.close(self._fd)
@@ -124,13 +169,44 @@ class WriteProtection(_Present):
     def watch(self, address: int, length: int) -> None:
         # Mapping over a range has taken its registration away; registering twice does no harm.
         kernel.ioctl(self._fd, _UFFDIO_REGISTER, (c_uint64 * 4)(address, length, _REGISTER_MODE_WP, 0))
-        kernel.ioctl(self._fd, _UFFDIO_WRITEPROTECT, (c_uint64 * 3)(address, length, _WRITEPROTECT_MODE_WP))
+        self.forget(address, length)
 
-    def written(self, address: int, length: int) -> list[Region]:
-        return self._scanner.scan(address, length)
+    def written(self, address: int, length: int) -> Written:
+        flat = self._scanner.scan(address, length)
+        if not flat:
+            return NOTHING
+        key = (address, *flat)
+        written = self._seen.get(key)
+        if written is None:
+            written = Written(address, _as_regions(flat))
+            if self._drop_read_pages(address, written) and len(flat) < _CACHED_NUMBERS and len(self._seen) < _CACHED_NUMBERS:
+                self._seen[key] = written
+        return written
+
+    def _drop_read_pages(self, base: int, written: Written) -> bool:
+        """Leave out what was only read; False if anything was."""
+        known = self._known
+        pages = [base + index * OS_PAGE_BYTES for index in written.indices]
+        unknown = [page for page in pages if page not in known]
+        if not unknown:
+            return True
+        if len(written.regions) <= _FEW_REGIONS:
+            looked = [self._private.scan(start, length) for start, length in written.regions]
+            private = set(_addresses([r for flat in looked for r in _as_regions(flat)]))
+        else:
+            private = set(_addresses(_as_regions(self._private.scan(unknown[0], unknown[-1] + OS_PAGE_BYTES - unknown[0]))))
+        known.update(private.intersection(pages))
+        kept = [page for page in pages if page in known]
+        if len(kept) == len(pages):
+            return True
+        remaining = Written(base, _joined(kept))
+        written.regions, written.indices = remaining.regions, remaining.indices
+        return False
 
     def forget(self, address: int, length: int) -> None:
-        # Discarded anonymous pages lose their mark, and would count as written.
+        self._seen.clear()
+        _forget(self._known, address, length)
+        # What was copied there beforehand counts as unwritten.
         self._scanner.scan(address, length)
 
     def close(self) -> None:
@@ -147,32 +223,23 @@ class _Compared:
     def _private(self, address: int, length: int) -> list[Region]:
         raise NotImplementedError
 
-    def watch(self, address: int, length: int) -> None:
-        self.forget(address, length)
-
-    def written(self, address: int, length: int) -> list[Region]:
-        found: list[Region] = []
+    def written(self, address: int, length: int) -> Written:
+        changed: list[int] = []
         digests = self._digests
-        for page in _pages(self._private(address, length)):
+        for page in _addresses(self._private(address, length)):
             content = ctypes.string_at(page, OS_PAGE_BYTES)
             digest = hashlib.blake2b(content, digest_size=16).digest()
-            if digest == digests.get(page):
-                continue
-            digests[page] = digest
-            if found and found[-1][0] + found[-1][1] == page:
-                found[-1] = (found[-1][0], found[-1][1] + OS_PAGE_BYTES)
-            else:
-                found.append((page, OS_PAGE_BYTES))
-        return found
+            if digest != digests.get(page):
+                digests[page] = digest
+                changed.append(page)
+        return Written(address, _joined(changed)) if changed else NOTHING
 
     def forget(self, address: int, length: int) -> None:
-        end = address + length
-        if length // OS_PAGE_BYTES <= len(self._digests):
-            for page in range(address, end, OS_PAGE_BYTES):
-                self._digests.pop(page, None)
-        else:
-            for page in [p for p in self._digests if address <= p < end]:
-                del self._digests[page]
+        _forget(self._digests, address, length)
+
+    def watch(self, address: int, length: int) -> None:
+        self.forget(address, length)
+        self.written(address, length)
 
 
 class PrivatePages(_Compared, _Present):
@@ -182,14 +249,13 @@ class PrivatePages(_Compared, _Present):
         """Raises: OSError where the kernel lacks it."""
         _Compared.__init__(self)
         _Present.__init__(self, pagemap)
-        inverted = _PAGE_FILE | _PAGE_ZERO
-        self._scanner = _Scanner(
-            pagemap, 0, inverted=inverted, mask=_PAGE_FILE | _PAGE_ZERO, any_of=_PAGE_PRESENT | _PAGE_SWAPPED
-        )
+        not_private = _PAGE_FILE | _PAGE_ZERO
+        existing = _PAGE_PRESENT | _PAGE_SWAPPED
+        self._scanner = _Scanner(pagemap, 0, inverted=not_private, mask=not_private, any_of=existing)
         _probe(self)
 
     def _private(self, address: int, length: int) -> list[Region]:
-        return self._scanner.scan(address, length)
+        return _as_regions(self._scanner.scan(address, length))
 
 
 class PagemapEntries(_Compared):
@@ -219,9 +285,29 @@ class PagemapEntries(_Compared):
         return found
 
 
-def _pages(regions: list[Region]) -> Iterator[int]:
+def _addresses(regions: list[Region]) -> Iterator[int]:
     for start, length in regions:
         yield from range(start, start + length, OS_PAGE_BYTES)
+
+
+def _joined(pages: list[int]) -> list[Region]:
+    found: list[Region] = []
+    for page in pages:
+        if found and found[-1][0] + found[-1][1] == page:
+            found[-1] = (found[-1][0], found[-1][1] + OS_PAGE_BYTES)
+        else:
+            found.append((page, OS_PAGE_BYTES))
+    return found
+
+
+def _forget(pages: set[int] | dict[int, bytes], address: int, length: int) -> None:
+    drop = pages.discard if isinstance(pages, set) else lambda page: pages.pop(page, None)
+    if length // OS_PAGE_BYTES <= len(pages):
+        for page in range(address, address + length, OS_PAGE_BYTES):
+            drop(page)
+    else:
+        for page in [p for p in pages if address <= p < address + length]:
+            drop(page)
 
 
 def _probe(detector: DirtyPages) -> None:
@@ -236,7 +322,7 @@ def _probe(detector: DirtyPages) -> None:
         seen = detector.written(buffer, 4 * OS_PAGE_BYTES)
         detector.forget(buffer, 4 * OS_PAGE_BYTES)
         kernel.unmap(buffer, 4 * OS_PAGE_BYTES)
-        if seen != [(buffer + 2 * OS_PAGE_BYTES, OS_PAGE_BYTES)]:
+        if seen.regions != [(buffer + 2 * OS_PAGE_BYTES, OS_PAGE_BYTES)]:
             raise OSError(f"{type(detector).__name__} doesn't find written pages here")
     finally:
         os.close(probe_file)

@@ -7,7 +7,6 @@ objects cost several microseconds per access. Only this module, `engine_config` 
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 from ctypes import byref, c_bool, c_size_t, c_uint8, c_uint64, c_void_p
 from typing import Any, Final
@@ -105,8 +104,7 @@ def _load(engine: wasmtime.Engine, artefact: int) -> wasmtime.Module:
         # By file, the code's pages are shared by all sandboxes of the module.
         return wasmtime.Module.deserialize_file(engine, f"/proc/self/fd/{artefact}")
     except (wasmtime.WasmtimeError, OSError):
-        with mmap.mmap(artefact, os.fstat(artefact).st_size, access=mmap.ACCESS_READ) as content:
-            return wasmtime.Module.deserialize(engine, bytes(content))
+        return wasmtime.Module.deserialize(engine, os.pread(artefact, os.lseek(artefact, 0, os.SEEK_END), 0))
 
 
 def _limit_bytes(kind: wasmtime.MemoryType) -> int:

@@ -6,6 +6,7 @@ descriptors of an Open, and its end tells that the node is gone.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 import socket
@@ -19,8 +20,9 @@ from sandbox import confinement, kernel
 from sandbox.dirty_pages import open_detector
 from sandbox.server import REQUESTS, EndOfService, Server
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_THP_DISABLE = 1, 4, 41
 _DESCRIPTORS = 4
+_KEPT_BYTES = 16 << 20
 _IDLE_MS = 200
 """After this long without a request the process also listens to the Unix socket; polling two costs more per request."""
 
@@ -84,6 +86,10 @@ def run_sandbox(endpoint: str, identity: bytes, unix_socket: socket.socket, titl
     setproctitle.setproctitle(title)
     kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.prctl(_PR_SET_DUMPABLE, 1)
+    with contextlib.suppress(OSError):
+        kernel.prctl(_PR_SET_THP_DISABLE, 1)  # one write to a huge page would count as 512 written pages
+    confinement.close_other_descriptors(unix_socket.fileno())
+    kernel.keep_freed_memory(_KEPT_BYTES)
     gc.disable()
     gc.freeze()
     context = zmq.Context()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ic_types.units import OS_PAGE_BYTES
 from sandbox import kernel
@@ -107,7 +107,7 @@ class MappedMemory:
             self.layout.replace(run)
             self.private.difference_update(range(run.page, run.page + run.count))
 
-    def roll_back(self, pages: list[int], detector: DirtyPages | None) -> None:
+    def roll_back(self, pages: Sequence[int], detector: DirtyPages | None) -> None:
         """Drop these private pages; nothing was committed since they were mapped."""
         for first, count in spans(pages):
             address, length = self.base + first * OS_PAGE_BYTES, count * OS_PAGE_BYTES

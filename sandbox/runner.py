@@ -14,12 +14,12 @@ from typing import Final
 from ic_types.errors import SandboxFailure
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
 from sandbox import kernel
-from sandbox.dirty_pages import DirtyPages, Region
+from sandbox.dirty_pages import NOTHING, DirtyPages, Written
 from sandbox.engine import ACCESSED_PAGES_LEFT, DIRTY_PAGES_LEFT, Instance, Program, new_trap
 from sandbox.engine_config import make_engine
 from sandbox.host_functions import HostFunctions
 from sandbox.mapping import MappedMemory, spans
-from sandbox.page_reports import PageReports, page_indices
+from sandbox.page_reports import NO_PAGES, PageReports
 from sandbox.protocol import (
     Answer,
     EntryPoint,
@@ -75,6 +75,7 @@ class Runner:
         self._entries: dict[tuple[EntryPoint, str], tuple[str, str]] = {}
         self._budget = -1
         self._stale = True
+        self._last_written = NOTHING
         self._fresh_instance()
 
     # --- instances
@@ -145,18 +146,19 @@ class Runner:
         state = self.state
         counter = instance.counter()
         globals_ = instance.globals()
-        heap_regions, stable_marks = self._take_written(instance)
-        heap = stable = _NO_PAGES
+        heap_written, stable_marks = self._take_written(instance)
+        heap = stable = NO_PAGES
         heap_pages, stable_pages = state.heap_bytes // WASM_PAGE_BYTES, state.stable_pages
         if self._tracking:
-            if heap_regions:
-                heap = self.reports.of(self._heap.base, heap_regions)
+            heap = self.reports.of(heap_written)
             if stable_marks:
-                stable = self.reports.of(self._stable.base, _regions(self._stable.base, stable_marks))
+                base = self._stable.base
+                runs = [(base + page * OS_PAGE_BYTES, count * OS_PAGE_BYTES) for page, count in spans(stable_marks)]
+                stable = self.reports.of(Written(base, runs))
             self._globals, self._heap_pages, self._stable_pages = globals_, heap_pages, stable_pages
             self._stale = not self._reuse
         else:
-            self._roll_back(instance, heap_regions, stable_marks)
+            self._roll_back(instance, heap_written, stable_marks)
         slices = state.slices
         return Finished(
             instructions=slices.executed(counter),
@@ -181,48 +183,49 @@ class Runner:
         state, slices = self.state, self.state.slices
         counter = instance.counter()
         state.log_trap(trap)
-        heap_regions, stable_marks = self._take_written(instance)
-        pages = _NO_PAGES
-        heap_touched: tuple[int, ...] = ()
+        heap_written, stable_marks = self._take_written(instance)
+        pages = NO_PAGES
         if self._tracking:
-            pages = self.reports.of(self._heap.base, heap_regions)
-            heap_touched = pages.indices
+            pages = self.reports.of(heap_written)
             self._require_reset()
         else:
-            self._roll_back(instance, heap_regions, stable_marks)
+            self._roll_back(instance, heap_written, stable_marks)
         return Trapped(
             instructions=slices.executed(counter),
             slice_instructions=slices.executed_in_slice(counter),
             error_code=int(trap.code),
             message=trap.message,
             logs=tuple(state.logs),
-            heap_touched=heap_touched,
+            heap_touched=pages.indices,
             stable_touched=tuple(stable_marks) if self._tracking else (),
-            heap_changed=len(heap_touched),
+            heap_changed=len(pages.indices),
             heap=pages,
         )
 
     def aborted(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Heap and stable pages that the aborted message wrote; a reset must follow."""
         assert self._instance is not None, "something ran"
-        heap_regions, stable_marks = self._take_written(self._instance)
+        heap_written, stable_marks = self._take_written(self._instance)
         if self._tracking:
             self._require_reset()
         else:
-            self._roll_back(self._instance, heap_regions, stable_marks)
-        return tuple(page_indices(self._heap.base, heap_regions)), tuple(stable_marks)
+            self._roll_back(self._instance, heap_written, stable_marks)
+        return heap_written.indices, tuple(stable_marks)
 
     # --- memory
 
-    def _take_written(self, instance: Instance) -> tuple[list[Region], list[int]]:
-        heap_regions: list[Region] = []
+    def _take_written(self, instance: Instance) -> tuple[Written, list[int]]:
+        heap_written = NOTHING
         if self.state.heap_bytes:
-            heap_regions = self._detector.written(self._heap.base, self.state.heap_bytes)
-            if heap_regions:
-                self._heap.private.update(page_indices(self._heap.base, heap_regions))
-        marks = self._take_marks(instance) if self.state.stable_pages else []
+            heap_written = self._detector.written(self._heap.base, self.state.heap_bytes)
+            if heap_written is not self._last_written:
+                self._heap.private.update(heap_written.indices)
+                self._last_written = heap_written
+        if not self.state.stable_pages:
+            return heap_written, []
+        marks = self._take_marks(instance)
         self._stable.private.update(marks)
-        return heap_regions, marks
+        return heap_written, marks
 
     def _take_marks(self, instance: Instance) -> list[int]:
         bytemap = instance.bytemap
@@ -241,10 +244,11 @@ class Runner:
             kernel.discard(start, length)
         return marks
 
-    def _roll_back(self, instance: Instance, heap_regions: list[Region], stable_marks: list[int]) -> None:
+    def _roll_back(self, instance: Instance, heap_written: Written, stable_marks: list[int]) -> None:
         grown = self.state.heap_bytes != self._heap_pages * WASM_PAGE_BYTES or self.state.stable_pages != self._stable_pages
-        if heap_regions:
-            self._heap.roll_back(page_indices(self._heap.base, heap_regions), self._detector)
+        if heap_written.indices:
+            self._heap.roll_back(heap_written.indices, self._detector)
+            self._last_written = NOTHING
         if stable_marks:
             self._stable.roll_back(stable_marks, None)
         self._stale = grown or not self._reuse
@@ -258,6 +262,7 @@ class Runner:
 
     def reset(self, request: Reset) -> None:
         """Show the committed state again."""
+        self._last_written = NOTHING
         instance, heap, stable = self._instance, request.heap, request.stable
         shrunk = heap.wasm_pages * WASM_PAGE_BYTES < self.state.heap_bytes or stable.wasm_pages < self.state.stable_pages
         self._globals = request.globals
@@ -302,13 +307,6 @@ class Runner:
         following = slices.end_slice(counter)
         self.pause(executed, slices.executed_before)
         instance.set_counter(following)
-
-
-_NO_PAGES = PageReports(-1).of(0, [])
-
-
-def _regions(base: int, pages: list[int]) -> list[Region]:
-    return [(base + first * OS_PAGE_BYTES, count * OS_PAGE_BYTES) for first, count in spans(pages)]
 
 
 def _marked(bytemap: bytes, first: int) -> list[int]:

@@ -129,3 +129,38 @@ def test_sandbox_ends_with_the_unix_socket(node: Node, compiled: int) -> None:
     node.open(compiled, NodeMemory(1), NodeMemory(0), globals=(0,))
     node.unix.close()
     assert node.ended() == 0
+
+
+REFUSED = """
+import os, socket, signal, ctypes, resource, subprocess, sys, zmq
+from sandbox import confinement
+lacking = confinement.confine()
+refused = []
+def attempt(name, what):
+    try:
+        what()
+    except OSError as error:
+        refused.append(f"{name} {error.errno}")
+    else:
+        refused.append(f"{name} worked")
+attempt("open", lambda: os.open("/etc/hostname", os.O_RDONLY))
+attempt("create", lambda: os.open("/tmp/icsim-probe", os.O_CREAT | os.O_WRONLY))
+attempt("socket", socket.socket)
+attempt("fork", os.fork)
+attempt("exec", lambda: os.execv("/bin/true", ["true"]))
+attempt("kill", lambda: os.kill(os.getppid(), 0))
+def trace():
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(16, os.getppid(), 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+attempt("ptrace", trace)
+print(lacking, *refused, sep="\\n")
+"""
+
+
+def test_confinement_refuses_what_wasm_never_needs() -> None:
+    """A confined process can't open, connect, start, signal or trace anything."""
+    run = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.splitlines() == [
+        "()", "open 1", "create 1", "socket 1", "fork 1", "exec 1", "kill 1", "ptrace 1"
+    ]  # fmt: skip
