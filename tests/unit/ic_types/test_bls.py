@@ -87,6 +87,24 @@ def test_points_outside_the_group_are_refused(backend: str) -> None:
     assert not bls.verify(bls.public_key(bytes(31) + b"\x05"), b"m", raw)
 
 
+def test_random_bytes_are_no_points(backend: str) -> None:
+    """Whatever stands in a signature, share or key, the answer is no and never another exception."""
+    good_key, good = bls.public_key(bytes(31) + b"\x05"), bls.sign(bytes(31) + b"\x05", b"m")
+
+    @settings(deadline=None, max_examples=100)
+    @given(
+        st.binary(min_size=48, max_size=48), st.binary(min_size=96, max_size=96), st.sampled_from([0x80, 0xA0, 0xC0, 0xE0, 0])
+    )
+    def refused(raw: bytes, raw_key: bytes, flags: int) -> None:
+        raw, raw_key = bytes([raw[0] & 0x1F | flags]) + raw[1:], bytes([raw_key[0] & 0x1F | flags]) + raw_key[1:]
+        assert not bls.verify(good_key, b"m", raw)
+        assert not bls.verify(raw_key, b"m", good)
+        with pytest.raises(CertificationError):
+            bls.combine_and_verify(good_key, b"m", 2, [(1, good), (2, raw)], {1: good_key, 2: raw_key})
+
+    refused()
+
+
 @pytest.mark.parametrize("shape", ["one message", "one key", "all different"])
 def test_batches_find_the_wrong_one(backend: str, shape: str) -> None:
     """A batch is good when all are, whatever they share; swapping two signatures is noticed."""
