@@ -41,11 +41,23 @@ class StreamSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadSlice:
-    """A slice with the root digest that its certification must sign."""
+class OpenSlice:
+    """A slice in its encoded parts, with the root digest that its certification must sign."""
 
-    content: StreamSlice
     root: bytes
+    header: bytes
+    begin: int | None
+    """Index of the first message; None if there is none."""
+    messages: tuple[bytes, ...]
+
+    def read(self) -> StreamSlice:
+        """What the slice says; to be asked once the root is known to be certified.
+
+        Raises: CertificationError when header or a message is malformed.
+        """
+        header = decode_header(self.header)
+        begin = StreamIndex(header.end if self.begin is None else self.begin)
+        return StreamSlice(header=header, begin=begin, messages=tuple(map(decode_message, self.messages)))
 
 
 def make_slice(
@@ -81,35 +93,35 @@ def make_slice(
     return hash_tree.encode(certified.witness_of({STREAMS: {bytes(peer): shown}}))
 
 
-def read_slice(witness: bytes, own: SubnetId) -> ReadSlice:
-    """The slice that a witness reveals for us; nothing is verified but its form.
+def open_slice(witness: bytes, own: SubnetId) -> OpenSlice:
+    """The parts that a witness reveals for us; nothing is verified but their places.
 
     Raises: CertificationError when it isn't exactly a header and consecutive messages of a stream to us.
     """
     tree = hash_tree.decode(witness)
-    header: StreamHeader | None = None
+    header: bytes | None = None
     begin: int | None = None
-    messages: list[StreamMessage] = []
+    messages: list[bytes] = []
     for path, raw in hash_tree.leaves(tree):
         if len(path) < 3 or path[0] != STREAMS:
             raise CertificationError(f"slice reveals {_text(path)}, which is no stream")
         if path[1] != own:
             raise CertificationError(f"slice reveals the stream to subnet {path[1].hex()}, we are {own}")
         if len(path) == 3 and path[2] == HEADER:
-            header = decode_header(raw)
+            header = raw
         elif len(path) == 4 and path[2] == MESSAGES and len(path[3]) == 8:
             index = int.from_bytes(path[3], "big")
             begin = index if begin is None else begin
             if index != begin + len(messages):
                 raise CertificationError(f"slice has a gap: message {index} follows {begin + len(messages) - 1}")
-            messages.append(decode_message(raw))
+            messages.append(raw)
         else:
             raise CertificationError(f"slice reveals {_text(path)}, which is no part of a stream")
     if header is None:
         raise CertificationError("slice has no stream header")
-    start = StreamIndex(header.end if begin is None else begin)
-    return ReadSlice(StreamSlice(header=header, begin=start, messages=tuple(messages)), hash_tree.reconstruct(tree))
+    return OpenSlice(hash_tree.reconstruct(tree), header, begin, tuple(messages))
 
 
 def _text(path: tuple[bytes, ...]) -> str:
-    return "/" + "/".join(label.decode("ascii") if label.isalnum() and label.isascii() else label.hex() for label in path)
+    shown = [label.decode() if label.isalnum() and label.isascii() else label.hex() for label in path]
+    return "/" + "/".join(shown)[:200]

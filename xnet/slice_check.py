@@ -11,7 +11,7 @@ from ic_types.errors import CertificationError
 from ic_types.principal import SubnetId
 from ic_types.units import StreamIndex
 from xnet.header import StreamHeader
-from xnet.slice import StreamSlice, read_slice
+from xnet.slice import StreamSlice, open_slice
 
 MAX_SIGNAL_AGE = 200_000
 """Reject signals may be so many messages older than signals_end; the replica's figure."""
@@ -37,13 +37,13 @@ def check_slice(
     """
     if source == own:
         raise CertificationError("slice comes from our own subnet; our loopback stream never travels")
-    read = read_slice(witness, own)
-    if not bls.verify(source_key, bls.with_domain(bls.STATE_ROOT, read.root), signature):
-        raise CertificationError(
-            f"slice is not certified by subnet {source}: the signature isn't over its root {read.root.hex()}"
-        )
-    check_indices(read.content, expected=expected, stream_begin=stream_begin, stream_end=stream_end)
-    return read.content
+    parts = open_slice(witness, own)
+    if not bls.verify(source_key, bls.with_domain(bls.STATE_ROOT, parts.root), signature):
+        root = parts.root.hex()
+        raise CertificationError(f"slice is not certified by subnet {source}: the signature isn't over its root {root}")
+    content = parts.read()
+    check_indices(content, expected=expected, stream_begin=stream_begin, stream_end=stream_end)
+    return content
 
 
 def check_indices(content: StreamSlice, *, expected: StreamIndex, stream_begin: StreamIndex, stream_end: StreamIndex) -> None:

@@ -377,3 +377,32 @@ def test_pruned_witness_of_nothing() -> None:
     signature = source.certify()
     with pytest.raises(CertificationError, match="no stream header"):
         check(hash_tree.encode(Pruned(source.tree.root())), signature)
+
+
+@pytest.mark.parametrize("depth", [100, 390])
+def test_deep_witnesses(depth: int) -> None:
+    """Labels nested as deep as the reader allows are refused like any other nonsense, even when certified."""
+    tree: HashTree = Leaf(b"")
+    for _ in range(depth):
+        tree = Labeled(b"streams", tree)
+    signature = bls.sign(SECRETS[SOURCE], bls.with_domain(bls.STATE_ROOT, hash_tree.reconstruct(tree)))
+    with pytest.raises(CertificationError, match="stream to subnet"):
+        check(hash_tree.encode(tree), signature)
+
+
+@pytest.mark.parametrize(
+    "raw", ["c11bffffffffffffffff", "d8236128", "d81c81d81d00", "5b7fffffffffffffff", "c4821b7fffffffffffffff01"]
+)
+@pytest.mark.parametrize("where", ["header", "messages"])
+def test_hostile_leaves_of_a_certified_slice(raw: str, where: str) -> None:
+    """A dishonest subnet certifies leaves that upset CBOR libraries: still an error, not a crash."""
+    source = source_with(1)
+    place = source.tree.child(b"streams").child(bytes(OWN))
+    source.certify()
+    if where == "header":
+        place.set(b"header", bytes.fromhex(raw))
+    else:
+        place.child(b"messages").set(index_label(0), bytes.fromhex(raw))
+    signature = bls.sign(SECRETS[SOURCE], bls.with_domain(bls.STATE_ROOT, source.tree.root()))
+    with pytest.raises(CertificationError, match="malformed stream"):
+        check(source.slice(), signature)

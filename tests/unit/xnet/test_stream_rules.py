@@ -17,7 +17,7 @@ from xnet.encoding import encode_header, encode_message
 from xnet.garbage_collection import Refused, collect_garbage, take_loopback
 from xnet.header import RejectReason, RejectSignal
 from xnet.payload_selection import StreamPosition, WantedSlice, fitting, wanted_slices
-from xnet.slice import make_slice, read_slice
+from xnet.slice import make_slice, open_slice
 from xnet.slice_check import check_indices
 from xnet.stream import Stream, index_label
 
@@ -146,7 +146,7 @@ def test_message_limit_of_a_slice(counts: list[int]) -> None:
         )  # fmt: skip
         assert (made is None) == (limit == 0)
         if made is not None:
-            assert len(read_slice(made, Principal(b"peer")).content.messages) == min(limit, 20)
+            assert len(open_slice(made, Principal(b"peer")).messages) == min(limit, 20)
 
 
 class TwoSubnets(RuleBasedStateMachine):
@@ -191,7 +191,7 @@ class TwoSubnets(RuleBasedStateMachine):
             self.on_the_way.remove((sender, witness))
         receiver = B if sender == A else A
         own = self.streams[receiver]
-        content = read_slice(witness, receiver).content
+        content = open_slice(witness, receiver).read()
         try:
             check_indices(content, expected=own.signals_end, stream_begin=own.begin, stream_end=own.end)
         except CertificationError:
