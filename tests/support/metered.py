@@ -43,6 +43,7 @@ class Metered:
     """Host functions called, with their arguments."""
 
     def __post_init__(self) -> None:
+        self.out_of_instructions: Callable[[], None] = self._next_slice
         if not _ENGINE:
             _ENGINE.append(make_engine())
         wasm = compile_wat(self.source) if isinstance(self.source, str) else self.source
@@ -66,7 +67,7 @@ class Metered:
 
     def _host(self, name: str, kind: wasmtime.FuncType) -> Callable[..., Any]:
         own = {
-            "out_of_instructions": self._out_of_instructions,
+            "out_of_instructions": lambda: self.out_of_instructions(),
             "internal_trap": self._internal_trap,
             "try_grow_wasm_memory": lambda result, pages: result,
             "try_grow_stable_memory": lambda size, pages, api: size,
@@ -80,7 +81,7 @@ class Metered:
 
         return host
 
-    def _out_of_instructions(self) -> None:
+    def _next_slice(self) -> None:
         if not self.slices:
             raise OutOfInstructions
         self.set(COUNTER, self.slices.pop(0))
