@@ -18,7 +18,7 @@ from configs.fees import SECONDS_PER_DAY, CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types.messages import Ingress, Request, Response
 from ic_types.principal import CanisterId, Principal
-from ic_types.reject import ErrorCode
+from ic_types.reject import ErrorCode, Payload
 from ic_types.units import Cycles, Height, TimeNs
 from message_routing.queues import CanisterQueues
 from sandbox.execution_state import ExecutionState
@@ -40,7 +40,7 @@ from sandbox.protocol import (
 from scheduler.canister import Canister, Settings, UserResponse
 from scheduler.cycles_account import CyclesTally
 from scheduler.effects import AbortMessage, Effect, EffectResult, Effects, ResumeMessage, RunMessage
-from scheduler.round import RoundSummary, drive, execute_round
+from scheduler.round import Round, RoundSummary, drive, execute_round
 from scheduler.scheduler_state import SchedulerState
 
 Op = tuple[Any, ...]
@@ -133,6 +133,11 @@ def set_timer(time_ns: int) -> Op:
 def log(line: bytes) -> Op:
     """`debug_print`."""
     return ("log", line)
+
+
+def pickled(script: Script) -> bytes:
+    """A script as a message's argument."""
+    return pickle.dumps(script)
 
 
 # --- executor
@@ -377,6 +382,8 @@ class FakeWorld:
     remote: list[Request | Response] = field(default_factory=list)
     """Messages for canisters elsewhere, taken out at the end of each round."""
     interval_ns: int = 1_000_000_000
+    outside: int = 0
+    """Cycles that came from other subnets, less those that stayed there."""
     executor: FakeExecutor = field(init=False)
     _sent: int = 0
 
@@ -496,18 +503,35 @@ class FakeWorld:
             **fields,
         )
         assert canister.queues.push_input_request(request, local=False) is not None
+        self.outside += cycles
         self.touch(canister.canister_id)
         return request
 
-    def run_round(self) -> RoundSummary:
+    def answer(self, request: Request, payload: Payload, kept: int = 0) -> None:
+        """Another subnet answers this call, having accepted some of its cycles."""
+        self.remote.remove(request)
+        response = Response(
+            originator=request.sender,
+            respondent=request.receiver,
+            callback_id=request.callback_id,
+            refund=Cycles(request.payment - kept),
+            payload=payload,
+            deadline_s=request.deadline_s,
+        )
+        assert self.canisters[request.sender].queues.push_input_response(response, local=False) is not None
+        self.outside -= kept
+        self.touch(request.sender)
+
+    def run_round(self, driver: Callable[[Round, FakeExecutor], RoundSummary] = drive) -> RoundSummary:
         """Execute one round and move time on."""
-        summary = drive(execute_round(self), self.executor)
+        summary = driver(execute_round(self), self.executor)
         for canister_id in sorted(self.canisters):
             queues = self.canisters[canister_id].queues
             for peer in queues.output_peers():
                 if peer not in self.canisters:
                     while queues.peek_output(peer) is not None:
                         self.remote.append(queues.pop_output(peer))
+                    self.touch(canister_id)
         self.round_number = Height(self.round_number + 1)
         self.time = TimeNs(self.time + self.interval_ns)
         return summary
@@ -533,9 +557,9 @@ class FakeWorld:
         return outcome.error_code, outcome.message
 
     def all_cycles(self) -> int:
-        """Balances, attached, prepaid and in flight, and what was burned or lost."""
+        """Balances, attached, prepaid and in flight, and what was burned or lost, less what came from outside."""
         total = self.tally.total_burned() + self.tally.total_lost() + sum(held_cycles(c) for c in self.canisters.values())
-        return total + sum(in_message(message) for message in self.remote)
+        return total + sum(in_message(message) for message in self.remote) - self.outside
 
 
 def in_message(message: object) -> int:
