@@ -46,8 +46,22 @@ def headers(draw: st.DrawFn) -> StreamHeader:
 @settings(deadline=None, max_examples=200)
 @given(messages)
 def test_messages_round_trip(message: Request | Response | Refund) -> None:
-    """Every message comes out as it went in."""
-    assert decode_message(encode_message(message)) == message
+    """Every message comes out as it went in, and the library writes the same bytes."""
+    raw = encode_message(message)
+    assert decode_message(raw) == message
+    assert cbor2.dumps(cbor2.loads(raw)) == raw
+
+
+@pytest.mark.parametrize("size", [0, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**64 - 1])
+def test_integers_and_lengths_are_in_their_shortest_form(size: int) -> None:
+    """Around every step of CBOR's forms our bytes are the library's."""
+    short = size if size < 100_000 else 0
+    request = Request(
+        receiver=A, sender=B, callback_id=CallbackId(size), payment=Cycles(size << 32), method="m" * short, arg=bytes(short)
+    )
+    raw = encode_message(request)
+    assert cbor2.dumps(cbor2.loads(raw)) == raw
+    assert decode_message(raw) == request
 
 
 @settings(deadline=None, max_examples=200)
