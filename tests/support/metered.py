@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import wasmtime
@@ -20,6 +21,11 @@ SMALL = SubnetLimits(max_stable_memory=1 * GIB)
 _ENGINE: list[wasmtime.Engine] = []
 _OPEN: deque[wasmtime.Store] = deque()
 _MOST_OPEN = 16
+
+
+@lru_cache(maxsize=4)
+def _compiled(code: bytes) -> wasmtime.Module:
+    return wasmtime.Module(_ENGINE[0], code)
 
 
 class OutOfInstructions(Exception):
@@ -53,7 +59,7 @@ class Metered:
         _OPEN.append(self.store)
         if len(_OPEN) > _MOST_OPEN:
             _OPEN.popleft().close()
-        module = wasmtime.Module(_ENGINE[0], self.prepared.code)
+        module = _compiled(self.prepared.code)
         linker = wasmtime.Linker(_ENGINE[0])
         for one in module.imports:
             assert isinstance(one.type, wasmtime.FuncType)
@@ -66,13 +72,13 @@ class Metered:
         self.set(ACCESSED_PAGES, 1000)
 
     def _host(self, name: str, kind: wasmtime.FuncType) -> Callable[..., Any]:
-        own = {
+        own: dict[str, Callable[..., Any]] = {
             "out_of_instructions": lambda: self.out_of_instructions(),
             "internal_trap": self._internal_trap,
             "try_grow_wasm_memory": lambda result, pages: result,
             "try_grow_stable_memory": lambda size, pages, api: size,
         }
-        default = (lambda *arguments: 0) if kind.results else (lambda *arguments: None)
+        default: Callable[..., Any] = (lambda *arguments: 0) if kind.results else (lambda *arguments: None)
         answer = self.answers.get(name) or own.get(name) or default
 
         def host(*arguments: Any) -> Any:
