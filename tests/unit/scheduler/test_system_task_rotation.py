@@ -119,7 +119,7 @@ def test_task_has_a_context_that_nobody_hears_of() -> None:
     world.executor.tasks[canister.canister_id, EntryPoint.HEARTBEAT] = [work(1), call(peer.canister_id, on_reply=[work(1)])]
     world.run_round()
     entries = [entry for _, entry, _ in world.executor.executed]
-    assert entries == [EntryPoint.HEARTBEAT, EntryPoint.UPDATE]  # the callee answers without work, which ends the round
+    assert entries == [EntryPoint.HEARTBEAT, EntryPoint.UPDATE, EntryPoint.REPLY]
     assert world.user_responses == []
     task = world.executor.inputs[0]
     assert (task.may_reply, task.caller) == (False, b"")
