@@ -184,6 +184,7 @@ class Replica:
             message_begin=type(stream.begin)(wanted.message_begin),
             signals_begin=type(stream.begin)(wanted.signals_begin),
             max_bytes=wanted.max_bytes,
+            max_messages=wanted.max_messages,
         )
         if witness is None:
             return None
