@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -34,11 +34,13 @@ from sandbox.protocol import (
     Open,
     Opened,
     Pages,
+    Paused,
     Reset,
     ResetDone,
     Resume,
     Run,
     Settled,
+    Stop,
 )
 from sandbox.server import REQUESTS, EndOfService, Server
 from sandbox.wasm.prepare import prepare
@@ -252,3 +254,37 @@ def make_environment(**fields: Any) -> Environment:
         **fields,
     }
     return Environment(**given)
+
+
+def drive(box: Harness, inputs: list[ExecutionInput], batch: int, context: ExecutionContext = CONTEXT) -> list[Any]:
+    """Run all inputs in batches as a node would, with settling, resuming and resets; one final answer each."""
+    answers: list[Any] = []
+    while len(answers) < len(inputs):
+        reply = box.execute(*inputs[len(answers) : len(answers) + batch], context=context)
+        while True:
+            answers += [answer for answer in reply.answers if not isinstance(answer, Paused)]
+            match reply.stop:
+                case Stop.SETTLE:
+                    reply = box.settled(context)
+                case Stop.PAUSED:
+                    reply = box.resume()
+                case Stop.TRAPPED:
+                    trapped = reply.answers[-1]
+                    box.reset(trapped.heap_touched, trapped.stable_touched)
+                    break
+                case Stop.END:
+                    break
+    return answers
+
+
+def essence(answer: Any) -> Any:
+    """An answer without the pages, which may name unchanged ones."""
+    if isinstance(answer, Finished):
+        return replace(answer, heap=Pages(), stable=Pages(), slice_instructions=0)
+    return replace(answer, heap=Pages(), heap_touched=(), stable_touched=(), heap_changed=0, slice_instructions=0)
+
+
+def contents(memory: NodeMemory) -> dict[int, bytes]:
+    """Committed pages that aren't zeros."""
+    pages = {page: memory.content(page) for page in memory.offsets}
+    return {page: content for page, content in pages.items() if content.strip(b"\0")}
