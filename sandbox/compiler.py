@@ -2,37 +2,46 @@
 
 Plumbing. Requests arrive over a ZeroMQ ROUTER; replies carry the same envelope and cookie. Equal requests that are in work
 share one compilation, finished ones are answered from the cache. Compilation happens in processes of its own: helpers are
-forked before ZeroMQ is touched, and each forks once more per job, so that a module that crashes or exhausts the compiler takes
-nothing else down and its memory is given back.
+forked before ZeroMQ is touched, and each forks a confined child per module, so that one that crashes, exhausts or takes over
+the compiler harms nothing but its own artefact, and memory is given back. Helpers alone write the cache.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import sys
 from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import zmq
+from setproctitle import setproctitle
 
 from ic_types import wire
 from ic_types.errors import InvalidWasm, WireError
-from sandbox import artefacts
+from sandbox import artefacts, kernel
 from sandbox.artefacts import ArtefactUnusable
-from sandbox.protocol import CompileDone, CompileFailed, CompileRefused, CompileRequest
+from sandbox.confinement import close_other_descriptors, confine
+from sandbox.protocol import CompileDone, CompileFailed, CompileRefused, CompileRequest, ModuleInfo
 from sandbox.wasm.prepare import prepare, refusal_charge
 
-Reply = CompileDone | CompileRefused | CompileFailed
+Reply: TypeAlias = CompileDone | CompileRefused | CompileFailed
+_PR_SET_PDEATHSIG = 1
+_REPLY = b"reply"
 _LENGTH = struct.Struct(">Q")
 _REMEMBERED = 256
 """Answers kept in memory, refusals among them."""
+_LONGEST = 1 << 30
+"""Bytes of a message between compiler, helper and child."""
 
 
 def run(endpoint: str, cache_dir: str | Path, *, workers: int = 2, cache_bytes: int = artefacts.DEFAULT_CACHE_BYTES) -> None:
     """Serves until killed. Call it in a forked process that has used neither wasmtime nor ZeroMQ."""
+    setproctitle("icsim compiler")
     pool = [_start_helper(Path(cache_dir), cache_bytes) for _ in range(workers)]
     context = zmq.Context()
     router = context.socket(zmq.ROUTER)
@@ -53,19 +62,21 @@ def run(endpoint: str, cache_dir: str | Path, *, workers: int = 2, cache_bytes: 
 
 
 def compile_request(request: CompileRequest, cache_dir: Path, cache_bytes: int) -> Reply:
-    """Does the work of one request in this process."""
+    """Does one request: from the cache, or by a process of its own, whose result is written to the cache here."""
     name = artefacts.artefact_name(request.wasm, request)
     try:
         return CompileDone(request.cookie, artefacts.read_info(cache_dir, name), name)
     except ArtefactUnusable:
         pass
+    outcome = _in_a_confined_fork(request)
+    if isinstance(outcome, (CompileRefused, CompileFailed)):
+        return outcome
+    info, code = outcome
     try:
-        prepared = prepare(request.wasm, request)
-        code = artefacts.native_code(prepared)
-    except InvalidWasm as error:
-        return CompileRefused(request.cookie, str(error), refusal_charge(request.wasm, request))
-    artefacts.store(cache_dir, name, prepared.info, code, cache_bytes)
-    return CompileDone(request.cookie, prepared.info, name)
+        artefacts.store(cache_dir, name, info, code, cache_bytes)
+    except OSError as error:
+        return CompileFailed(request.cookie, f"the cache {cache_dir} can't be written: {error.strerror}")
+    return CompileDone(request.cookie, info, name)
 
 
 @dataclass(slots=True)
@@ -151,39 +162,65 @@ def _start_helper(cache_dir: Path, cache_bytes: int) -> socket.socket:
         return ours
     ours.close()
     try:
+        setproctitle("icsim compiler helper")
         _die_with_parent()
         while (raw := _receive(theirs)) is not None:
-            _send(theirs, _in_a_fork(wire.decode(raw, CompileRequest), cache_dir, cache_bytes))
+            reply = compile_request(wire.decode(raw, CompileRequest), cache_dir, cache_bytes)
+            _send(theirs, wire.encode(reply))
     finally:
         os._exit(0)
 
 
-def _in_a_fork(request: CompileRequest, cache_dir: Path, cache_bytes: int) -> bytes:
-    """The encoded reply, worked out by a child that may die trying."""
+def _in_a_confined_fork(request: CompileRequest) -> tuple[ModuleInfo, bytes] | CompileRefused | CompileFailed:
+    """Info and native code, worked out by a child that may die trying, and that has no right but to answer.
+
+    A module that takes the compiler over can so spoil its own artefact only, which runs in a sandbox anyway.
+    """
     ours, theirs = socket.socketpair()
     child = os.fork()
     if not child:
         try:
             ours.close()
             _die_with_parent()
-            _send(theirs, wire.encode(compile_request(request, cache_dir, cache_bytes)))
-        except BaseException as error:  # the child must not return into the helper's loop
-            _send(theirs, wire.encode(CompileFailed(request.cookie, f"{type(error).__name__}: {error}")))
+            close_other_descriptors(theirs.fileno())
+            confine()
+            _answer(theirs, request)
         finally:
             os._exit(0)
     theirs.close()
-    raw = _receive(ours)
+    kind, body = _receive(ours), _receive(ours)
     ours.close()
     _, status = os.waitpid(child, 0)
-    return raw or wire.encode(CompileFailed(request.cookie, f"compilation ended with status {status}"))
+    if kind is None or body is None:
+        return CompileFailed(request.cookie, f"compilation ended with status {status}")
+    try:
+        if kind == _REPLY:
+            refusal: CompileRefused | CompileFailed = wire.decode(body, CompileRefused, CompileFailed)
+            return refusal
+        return wire.decode(kind, ModuleInfo), body
+    except WireError as error:
+        return CompileFailed(request.cookie, f"compilation answered nonsense: {error}")
+
+
+def _answer(line: socket.socket, request: CompileRequest) -> None:
+    """Sends (info, native code), or (`_REPLY`, a reply)."""
+    try:
+        prepared = prepare(request.wasm, request)
+        code = artefacts.native_code(prepared)
+    except InvalidWasm as error:
+        refused = CompileRefused(request.cookie, str(error), refusal_charge(request.wasm, request))
+        first, second = _REPLY, wire.encode(refused)
+    except Exception as error:
+        first, second = _REPLY, wire.encode(CompileFailed(request.cookie, f"{type(error).__name__}: {error}"))
+    else:
+        first, second = wire.encode(prepared.info), code
+    _send(line, first)
+    _send(line, second)
 
 
 def _die_with_parent() -> None:
     """Asks the kernel to kill this process when its parent ends."""
-    import ctypes
-    import signal
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _send(line: socket.socket, body: bytes) -> None:
@@ -194,7 +231,9 @@ def _send(line: socket.socket, body: bytes) -> None:
 def _receive(line: socket.socket) -> bytes | None:
     """The next message, None when the other side is gone."""
     head = _exactly(line, _LENGTH.size)
-    return None if head is None else _exactly(line, _LENGTH.unpack(head)[0])
+    if head is None or (count := _LENGTH.unpack(head)[0]) > _LONGEST:
+        return None
+    return _exactly(line, count)
 
 
 def _exactly(line: socket.socket, count: int) -> bytes | None:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import wasmtime
 import zmq
 
 from ic_types import wire
-from sandbox import artefacts
+from sandbox import artefacts, compiler
 from sandbox.protocol import CompileDone, CompileFailed, CompileRefused, CompileRequest
 from tests.support.wasm_samples import COUNTER, HEAP_COUNTER, compile_wat
 
@@ -121,3 +121,26 @@ def test_unwritable_cache_is_a_failure_not_a_refusal(client: _Client, cache: Pat
     cache.write_bytes(b"")
     (reply,) = client.ask(CompileRequest(2, compile_wat(HEAP_COUNTER), *_LIMITS))
     assert isinstance(reply, CompileFailed)
+
+
+def _break(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> CompileFailed:
+    """What is answered when the child that compiles does this instead."""
+    monkeypatch.setattr(compiler, "prepare", lambda wasm, limits: act())
+    outcome = compiler.compile_request(CompileRequest(7, b"", *_LIMITS), Path("/nonexistent/cache"), 0)
+    assert isinstance(outcome, CompileFailed)
+    assert outcome.cookie == 7
+    return outcome
+
+
+def test_child_that_dies_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The helper survives and tells how it ended."""
+    assert "status 9" in _break(monkeypatch, lambda: signal.raise_signal(signal.SIGKILL)).reason
+    assert "status" in _break(monkeypatch, lambda: os._exit(3)).reason
+    assert "MemoryError" in _break(monkeypatch, lambda: bytes(1 << 60)).reason
+
+
+def test_child_has_no_rights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it looks at a module it can neither open files nor start processes nor signal others."""
+    parent = os.getpid()
+    for act in (lambda: Path("/etc/passwd").read_bytes(), lambda: os.fork(), lambda: os.kill(parent, 0)):
+        assert "PermissionError" in _break(monkeypatch, act).reason
