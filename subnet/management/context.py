@@ -88,6 +88,10 @@ class SubnetContext(Protocol):
         """Input and output queues of the management canister."""
 
     @property
+    def compiled(self) -> dict[bytes, None]:
+        """Hashes of modules compiled since the last checkpoint; compiling them again hardly costs the round."""
+
+    @property
     def installs(self) -> InstallRuns:
         """Local: the suspended rules of long installs, see `installs`."""
 

@@ -43,6 +43,9 @@ T = TypeVar("T")
 steps_rule = Generator[Effect | SliceEnd, EffectResult | SubnetContext | None, T]
 """A part of an install that yields effects and slice ends."""
 
+KNOWN_MODULE_DIVISOR = 100
+"""What a module compiled since the last checkpoint costs the round: this part of its price."""
+
 _EXPORTS = {
     EntryPoint.START: "canister_start",
     EntryPoint.INIT: "canister_init",
@@ -73,10 +76,10 @@ class InstallWork:
     logs: list[bytes] = field(default_factory=list)
     settled: bool = False
 
-    def spend(self, instructions: int) -> None:
-        """Count instructions against limit and round."""
+    def spend(self, instructions: int, *, of_round: int | None = None) -> None:
+        """Count instructions against the install's limit, and as many against the round unless told otherwise."""
         self.used += instructions
-        self.used_in_round += instructions
+        self.used_in_round += instructions if of_round is None else of_round
 
     def outcome(self, payload: Payload) -> ManagementOutcome:
         """How the call ends."""
@@ -84,7 +87,7 @@ class InstallWork:
 
 
 def compile_module(work: InstallWork, wasm: bytes) -> steps_rule[Compiled]:
-    """Validate and compile; the price is part of the install's instructions.
+    """Validate and compile; the price is part of the install's instructions, whatever a cache has.
 
     Raises: ManagementError (IC0505; IC0522 when the price exceeds the limit).
     """
@@ -93,7 +96,9 @@ def compile_module(work: InstallWork, wasm: bytes) -> steps_rule[Compiled]:
         work.spend(min(result.charged_instructions, work.limit))
         text = f"Canister's Wasm module is not valid: {result.reason}"
         raise _failed(work, ErrorCode.CANISTER_INVALID_WASM, text)
-    work.spend(result.info.compile_instructions)
+    price, known = result.info.compile_instructions, work.ctx.compiled
+    work.spend(price, of_round=price // KNOWN_MODULE_DIVISOR if result.info.module_hash in known else price)
+    known[result.info.module_hash] = None
     if work.used > work.limit:
         raise _over_limit(work)
     return result

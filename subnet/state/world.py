@@ -104,6 +104,11 @@ class RoundWorld:
         """Queues of the management canister."""
         return self.state.management_queues
 
+    @property
+    def compiled(self) -> dict[bytes, None]:
+        """Hashes of modules compiled since the last checkpoint."""
+        return self.state.compiled
+
     def touch(self, canister_id: CanisterId) -> None:
         """This canister changes in this round."""
         self.state.canisters.touch(canister_id)

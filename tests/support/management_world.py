@@ -104,6 +104,7 @@ class ManagedSubnet(FakeWorld):
     management_queues: CanisterQueues = field(default_factory=lambda: CanisterQueues(by_effective_id=True))
     installs: InstallRuns = field(default_factory=InstallRuns)
     stopping: dict[CanisterId, None] = field(default_factory=dict)
+    compiled: dict[bytes, None] = field(default_factory=dict)
     minted: int = 0
     routing: RoutingTable = field(init=False)
     next_index: int = 0

@@ -84,6 +84,18 @@ def test_install_pays_for_what_it_used(subnet: ManagedSubnet) -> None:
     assert canister.heap_delta_debit == 2 * 4096 == subnet.scheduler.heap_delta_estimate
 
 
+def test_known_modules_hardly_cost_the_round(subnet: ManagedSubnet) -> None:
+    """The canister pays in full; the round a hundredth."""
+    first, second = subnet.create(), subnet.create()
+    args = {"mode": {"install": None}, "wasm_module": module(operators=1), "arg": b""}
+    subnet.by_user("install_code", {**args, "canister_id": first.canister_id})
+    assert subnet.run_calls() == 6000
+    subnet.by_user("install_code", {**args, "canister_id": second.canister_id})
+    assert subnet.run_calls() == 60
+    assert first.install_debit == second.install_debit == 6000
+    assert first.balance == second.balance
+
+
 def test_modes_need_their_state(subnet: ManagedSubnet) -> None:
     """install an empty canister, upgrade a full one; reinstall any."""
     canister = subnet.create()
