@@ -107,7 +107,10 @@ class NodeKeeper:
     def ended(self, pid: int, status: int) -> None:
         """A node process has ended."""
         node = next((one for one in self._nodes() if one.pid == pid and one.phase is not NodePhase.DEAD), None)
-        if node is None or self.stopping:
+        if node is None:
+            return
+        if self.stopping:
+            node.pid = 0
             return
         log.warning("coordinator.node_ended", node=node.name, pid=pid, status=status, height=node.height)
         self._by_address.pop(node.address, None)
