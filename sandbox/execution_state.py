@@ -53,7 +53,8 @@ class ExecutionState:
     def memory_bytes(self) -> int:
         """Billed bytes: heap and stable memory as grown, initial pages of code sections, custom sections."""
         grown = (self.heap.wasm_pages + self.stable.wasm_pages) * WASM_PAGE_BYTES
-        return grown + sum(len(s.name) + len(s.content) for s in self.module.custom_sections)
+        sections = self.module.custom_sections
+        return grown + sum(len(s.name) + len(s.content) for s in sections) if sections else grown
 
     def heap_delta(self, dirty_pages: int) -> int:
         """Bytes of heap delta for these many dirty pages."""

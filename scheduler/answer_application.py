@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ic_types.messages import Request
 from ic_types.principal import Principal
 from ic_types.reject import Reject
-from ic_types.units import NS_PER_SECOND, OS_PAGE_BYTES, CallbackId, Cycles, NumBytes, TimeNs
+from ic_types.units import NS_PER_SECOND, OS_PAGE_BYTES, WASM_PAGE_BYTES, CallbackId, Cycles, NumBytes, TimeNs
 from message_routing.message_size import payload_bytes
 from sandbox.protocol import EntryPoint, Finished, OutgoingCall, Trapped
 from scheduler import call_context_rules, cycles_account, error_texts
@@ -89,9 +89,12 @@ def keep_changes(core: Core, canister: Canister, context: CallContext, answer: F
     """Commit memory and globals, version, certified data, timer and calls; returns the number of changed heap pages."""
     execution = canister.execution
     assert execution is not None
-    before = execution.memory_bytes()
+    before = execution.heap.wasm_pages + execution.stable.wasm_pages
     heap_pages, _ = execution.commit(answer)
-    core.memory_available -= max(execution.memory_bytes() - max(before, canister.settings.memory_allocation), 0)
+    grown = (answer.heap_pages + answer.stable_pages - before) * WASM_PAGE_BYTES
+    if grown > 0:
+        after = execution.memory_bytes()
+        core.memory_available -= max(after - max(after - grown, canister.settings.memory_allocation), 0)
     delta = (heap_pages + answer.stable_dirty_marks) * OS_PAGE_BYTES
     core.heap_delta += delta
     canister.heap_delta_debit = NumBytes(canister.heap_delta_debit + delta)

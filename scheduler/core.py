@@ -48,6 +48,14 @@ class Core:
     """Ingress messages that were started and aren't answered yet."""
     touched: dict[CanisterId, None] = field(default_factory=dict)
     fully_executed: list[CanisterId] = field(default_factory=list)
+    _prices: dict[tuple[int, bool], int] = field(default_factory=dict)
+
+    def execution_price(self, instructions: int, wasm64: bool) -> int:
+        """Price of an execution with this instruction limit; there are only a few different ones."""
+        price = self._prices.get((instructions, wasm64))
+        if price is None:
+            price = self._prices[instructions, wasm64] = self.fees.execution(instructions, wasm64=wasm64)
+        return price
 
     def spend(self, instructions: int) -> None:
         """Take a slice's instructions off the core's budget."""

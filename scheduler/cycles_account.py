@@ -179,11 +179,9 @@ def charge(
     return refused
 
 
-def refund_execution(
-    account: Account, canister: Canister, prepaid: int, instructions_left: int, *, wasm64: bool, limit: int | None = None
-) -> None:
+def refund_execution(account: Account, canister: Canister, prepaid: int, instructions_left: int, *, wasm64: bool) -> None:
     """Give back what unused instructions would have cost and burn the rest; the base fee is never given back."""
-    unused = account.fees.instructions(instructions_left if limit is None else min(instructions_left, limit), wasm64=wasm64)
+    unused = account.fees.instructions(instructions_left, wasm64=wasm64)
     refund = min(unused, prepaid)
     canister.balance = Cycles(canister.balance + refund)
     if prepaid > refund:

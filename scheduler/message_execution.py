@@ -13,7 +13,7 @@ from ic_types.units import TimeNs
 from sandbox.protocol import EntryPoint, ExecutionInput, Finished, Paused, Trapped
 from scheduler import answer_application, call_context_rules, cycles_account, long_executions
 from scheduler.call_context_rules import Call
-from scheduler.canister import Canister, SystemTask
+from scheduler.canister import CallContext, Canister, SystemTask
 from scheduler.core import Core
 from scheduler.effects import Effects
 from scheduler.message_inputs import Lookahead, Method, call_input, execution_context, find_method, refusal
@@ -25,24 +25,27 @@ def execute_call(core: Core, canister: Canister, call: Call, lookahead: Lookahea
     Conditions: Running, has code, exports the method, liquid balance covers the instruction limit.
     State after: executed, paused, or refused with all attached cycles going back.
     """
-    method, long = find_method(core, canister, call), canister.long_execution
     prepared = None if lookahead is None or type(call) is SystemTask else lookahead.take(call)  # type: ignore[arg-type]
+    known = prepared is not None and prepared.method is not None
+    method = prepared.method if known else find_method(core, canister, call)  # type: ignore[union-attr]
+    assert method is not None
+    long = canister.long_execution
     if long is not None:
         prepaid: int = long.prepaid
     else:
-        prepaid = core.fees.execution(method.instruction_limit, wasm64=cycles_account.is_wasm64(canister))
+        prepaid = core.execution_price(method.instruction_limit, cycles_account.is_wasm64(canister))
         refused = cycles_account.withdraw(core, canister, prepaid, None if type(call) is SystemTask else call.sender)  # type: ignore[union-attr]
         if refused is not None:
             refuse(core, canister, call, refused)
             return
-    if long is None or not long.paused:
+    if not known and (long is None or not long.paused):
         refused = refusal(canister, call)
         if refused is not None:
             long_executions.end(core, canister)
             refund(core, canister, method, prepaid, instructions=0)
             refuse(core, canister, call, refused)
             return
-    yield from run(core, canister, call, method, prepaid, prepared, lookahead)
+    yield from run(core, canister, call, method, prepaid, prepared.input if known else None, lookahead)  # type: ignore[union-attr]
 
 
 def run(
@@ -60,31 +63,42 @@ def run(
     time = long_executions.start_time(core, canister)
     message = call_input(call, method, time) if prepared is None else prepared
     context = call_context_rules.new_context(canister, call, time)
-    trace.emit("scheduler.message_execution.execute_call", subject(canister, call), method.entry.value)
+    trace.emit("scheduler.message_execution.execute_call", subject(canister, call), method.entry.name)
     environment = execution_context(core, canister, context, method.entry)
     answer = yield from long_executions.run_slice(core, canister, execution, message, environment, lookahead)
     if type(answer) is Paused:
         long_executions.pause(core, canister, call, prepaid, answer)
         return
     assert type(answer) is Finished or type(answer) is Trapped
-    finish_call(core, canister, call, method, prepaid, answer, time)
+    finish_call(core, canister, call, method, prepaid, answer, context)
 
 
 def finish_call(
-    core: Core, canister: Canister, call: Call, method: Method, prepaid: int, answer: Finished | Trapped, time: TimeNs
+    core: Core,
+    canister: Canister,
+    call: Call,
+    method: Method,
+    prepaid: int,
+    answer: Finished | Trapped,
+    context: CallContext,
 ) -> None:
     """Apply the answer, answer the caller if that is due, refund unused instructions."""
     threshold = 0
     if canister.long_execution is not None:
         long_executions.end(core, canister)
         threshold = cycles_account.freezing_threshold(canister, core.fees)
-    context = call_context_rules.new_context(canister, call, time)
     canister.next_context_id += 1
     if method.entry is EntryPoint.GLOBAL_TIMER:
         canister.global_timer = TimeNs(0)
-    limit = method.instruction_limit
     used, error = answer_application.finish(
-        core, canister, context, answer, entry=method.entry, limit=limit, threshold=threshold, time=time
+        core,
+        canister,
+        context,
+        answer,
+        entry=method.entry,
+        limit=method.instruction_limit,
+        threshold=threshold,
+        time=context.created,
     )
     context.instructions = used  # type: ignore[assignment]
     call_context_rules.close_if_done(canister, context, error, core)

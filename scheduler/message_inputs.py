@@ -6,7 +6,6 @@ runs next and those offered to run ahead, so that a prediction is right exactly 
 
 from __future__ import annotations
 
-from collections import deque
 from typing import NamedTuple
 
 from ic_types.messages import CanisterInput, Ingress, Request, Response
@@ -195,38 +194,58 @@ def execution_context(core: Core, canister: Canister, context: CallContext, entr
     )
 
 
+class Prepared(NamedTuple):
+    """A queued message that was looked at in advance."""
+
+    message: CanisterInput
+    method: Method | None
+    """Of a call that can be started; nothing that happens on a core takes that back."""
+    input: ExecutionInput | None
+    """None: it wouldn't run."""
+
+
 class Lookahead:
     """Inputs of the messages that a canister will probably run next, made once per batch."""
 
-    __slots__ = ("_prepared",)
+    __slots__ = ("_ahead", "_ahead_at", "_at", "_prepared")
 
     def __init__(self) -> None:
-        self._prepared: deque[tuple[CanisterInput, ExecutionInput | None]] = deque()
+        self._prepared: list[Prepared] = []
+        self._at = 0
+        self._ahead: tuple[ExecutionInput, ...] = ()
+        self._ahead_at = 0
 
-    def take(self, message: CanisterInput) -> ExecutionInput | None:
-        """The input prepared for this message if it was foreseen; otherwise everything prepared is dropped."""
-        if self._prepared and self._prepared[0][0] is message:
-            return self._prepared.popleft()[1]
-        self._prepared.clear()
+    def take(self, message: CanisterInput) -> Prepared | None:
+        """What was prepared for this message if it was foreseen; otherwise everything prepared is dropped."""
+        if self._at < len(self._prepared):
+            prepared = self._prepared[self._at]
+            if prepared.message is message:
+                self._at += 1
+                self._ahead_at += prepared.input is not None
+                return prepared
+            self._prepared, self._at, self._ahead, self._ahead_at = [], 0, (), 0
         return None
 
     def upcoming(self, core: Core, canister: Canister) -> tuple[ExecutionInput, ...]:
         """Inputs that follow the current message; looked up again only when all prepared ones are used."""
-        if not self._prepared and core.batch_size > 1 and canister.queues.has_input():
-            for message in canister.queues.peek_inputs(core.batch_size - 1):
-                self._prepared.append((message, predicted_input(core, canister, message)))
-        return tuple([item[1] for item in self._prepared if item[1] is not None])
+        if self._at == len(self._prepared) and core.batch_size > 1 and canister.queues.has_input():
+            messages = canister.queues.peek_inputs(core.batch_size - 1)
+            self._prepared = [prepare(core, canister, message) for message in messages]
+            self._ahead = tuple([prepared.input for prepared in self._prepared if prepared.input is not None])
+            self._at = self._ahead_at = 0
+        return self._ahead[self._ahead_at :]
 
 
-def predicted_input(core: Core, canister: Canister, message: CanisterInput) -> ExecutionInput | None:
-    """The input that a queued message would have if it ran now; None if it wouldn't run."""
+def prepare(core: Core, canister: Canister, message: CanisterInput) -> Prepared:
+    """The input that a queued message would have if it ran now."""
     if type(message) is Response:
         callback = canister.callbacks.get(message.callback_id)
         context = None if callback is None else canister.contexts.get(callback.context_id)
         if callback is None or context is None or context.deleted or canister.execution is None:
-            return None
-        return callback_input(core, message, callback, context, core.time)
+            return Prepared(message, None, None)
+        return Prepared(message, None, callback_input(core, message, callback, context, core.time))
     assert type(message) is Ingress or type(message) is Request
     if refusal(canister, message) is not None:
-        return None
-    return call_input(message, find_method(core, canister, message), core.time)
+        return Prepared(message, None, None)
+    method = find_method(core, canister, message)
+    return Prepared(message, method, call_input(message, method, core.time))
