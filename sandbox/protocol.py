@@ -454,7 +454,7 @@ class ModuleInfo:
     """Active data segments, laid out as OS pages."""
     has_memory: bool = True
     reuse_safe: bool = True
-    """No passive or dropped segments: a used instance with memory and globals restored is as good as a new one."""
+    """No data segment is ever dropped: a used instance with memory and globals restored is as good as a new one."""
 
 
 # --- compiler

@@ -202,8 +202,8 @@ def evaluate(expression: list[tuple[int, int]]) -> int:
     for code, value in expression:
         if width := _ARITHMETIC.get(code):
             right, left = stack.pop(), stack.pop()
-            step = (code - 0x6A) % 18 % 3 if code < 0x70 else code - 0x7C
-            result = left + right if step == 0 else left - right if step == 1 else left * right
+            step = code - (0x6A if width == 32 else 0x7C)
+            result = (left + right, left - right, left * right)[step]
             stack.append(result & ((1 << width) - 1))
         elif code == 0x23:
             raise InvalidWasm("Wasm module has an invalid global section. Initial value depends on another global.")

@@ -79,10 +79,8 @@ def _info(wasm: bytes, module: Module, result: Instrumented, limits: ModuleLimit
             methods[prefix].append(method)
         elif one.kind is Kind.FUNCTION and one.name in validation.ENTRY_POINTS:
             entry_points.append(one.name)
-    segments.check_tables(module)
-    heap = result.heap
-    globals_of = module.globals
-    return ModuleInfo(
+    heap, globals_of = result.heap, module.globals
+    info = ModuleInfo(
         module_hash=hashlib.sha256(wasm).digest(),
         wasm64=module.wasm64,
         updates=tuple(sorted(methods["canister_update"])),
@@ -101,3 +99,5 @@ def _info(wasm: bytes, module: Module, result: Instrumented, limits: ModuleLimit
         has_memory=heap is not None,
         reuse_safe=not result.drops_data,
     )
+    segments.check_tables(module)
+    return info
