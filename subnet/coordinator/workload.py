@@ -74,7 +74,8 @@ class Workload:
     def will_send(self) -> bool:
         """Some phase is not held up by answers."""
         return any(
-            one.sent < one.phase.calls and (one.start_height is not None or one.phase.after is None)
+            one.sent < one.phase.calls
+            and (one.start_height is not None or one.phase.after is None or self.progress[one.phase.after].done)
             for one in self.progress.values()
         )
 
