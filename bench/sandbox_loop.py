@@ -24,6 +24,7 @@ from configs.fees import CyclesCostSchedule  # noqa: E402
 from configs.limits import SubnetLimits  # noqa: E402
 from ic_types import wire  # noqa: E402
 from ic_types.principal import Principal  # noqa: E402
+import sandbox.main  # noqa: E402, F401  as the zygote does, before it forks
 from sandbox.protocol import (  # noqa: E402
     Close,
     EntryPoint,

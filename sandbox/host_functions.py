@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from sandbox.system_api import debug, stable
@@ -78,16 +79,10 @@ class HostFunctions:
         return self._engine_functions.get(name) or _HELPERS[name]
 
     def _callback(self, call: SystemCall, function: Callable[..., Any]) -> Any:
-        scope: dict[str, Any] = {
-            "s": self.state,
-            "f": function,
-            "fail": self.fail,
-            "slots_at": self._slots,
-            "forbidden": _forbidden,
-            "BaseException": BaseException,
-        }
-        exec(_source(call, wide=self.state.wasm64), scope)
-        callback = HOST_CALLBACK(scope["host"])
+        params, results = signature(call, wide=self.state.wasm64)
+        make = _maker(tuple(params), bool(results), call.contexts != EVERYWHERE)
+        host = make(self.state, function, self.fail, self._slots, call.contexts, call.name, _forbidden)
+        callback = HOST_CALLBACK(host)
         self._kept.append(callback)
         return callback
 
@@ -98,21 +93,32 @@ def signature(call: SystemCall, *, wide: bool) -> tuple[list[str], list[str]]:
     return [types[letter] for letter in call.params], [types[letter] for letter in call.result]
 
 
-def _source(call: SystemCall, *, wide: bool) -> str:
-    params, _results = signature(call, wide=wide)
+@cache
+def _maker(params: tuple[str, ...], has_result: bool, checked: bool) -> Callable[..., Any]:
+    """Makes callbacks of this form; compiled once, in the parent of all sandboxes for the forms that exist."""
     arguments = [f"a[{2 * k}]" if kind == "i64" else f"a[{2 * k}] & 0xFFFFFFFF" for k, kind in enumerate(params)]
-    if call.name == "try_grow_wasm_memory" or call.name == "try_grow_stable_memory":
-        arguments[0] = f"_signed({arguments[0]}, {64 if params[0] == 'i64' else 32})"
     invocation = f"f({', '.join(['s', *arguments])})"
-    lines = ["def host(_environment, _caller, slots, _number):", " try:"]
-    if call.contexts != EVERYWHERE:
-        lines.append(f"  if not s.mode & {call.contexts}: raise forbidden({call.name!r}, s.mode)")
-    if params or call.result:
-        lines.append("  a = slots_at[slots]")
-    lines.append(f"  a[0] = {invocation}" if call.result else f"  {invocation}")
-    lines += ["  return 0", " except BaseException as error: return fail(error)"]
-    return "def _signed(x, bits): return x - (1 << bits) if x >> (bits - 1) else x\n" + "\n".join(lines)
+    lines = [
+        "def make(s, f, fail, slots_at, contexts, name, forbidden):",
+        " def host(_environment, _caller, slots, _number):",
+        "  try:",
+        "   if not s.mode & contexts: raise forbidden(name, s.mode)" if checked else "",
+        "   a = slots_at[slots]" if params or has_result else "",
+        f"   a[0] = {invocation}" if has_result else f"   {invocation}",
+        "   return 0",
+        "  except BaseException as error: return fail(error)",
+        " return host",
+    ]
+    scope: dict[str, Any] = {}
+    exec("\n".join(line for line in lines if line), scope)
+    make: Callable[..., Any] = scope["make"]
+    return make
 
 
 def _forbidden(name: str, mode: int) -> CanisterTrap:
     return contract_violation(f'"ic0_{name}" cannot be executed in {CONTEXT_NAMES[mode]} mode')
+
+
+for _call in (*SYSTEM_CALLS.values(), *_INJECTED):
+    _params, _results = signature(_call, wide=False)
+    _maker(tuple(_params), bool(_results), _call.contexts != EVERYWHERE)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from configs.limits import SubnetLimits
 from ic_types.errors import SandboxFailure
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
 from sandbox import kernel
@@ -73,6 +74,7 @@ class Runner:
         self._globals = request.globals
         self._instance: Instance | None = None
         self._entries: dict[tuple[EntryPoint, str], tuple[str, str]] = {}
+        self._stable_budgets = {entry: _stable_budget(entry, request.environment.limits) for entry in EntryPoint}
         self._budget = -1
         self._stale = True
         self._last_written = NOTHING
@@ -115,8 +117,11 @@ class Runner:
         state = self.state
         instance.set_counter(state.begin(message, context))
         entry = message.entry
-        if state.stable_pages or self._budget < 0:
-            self._set_budgets(instance, entry)
+        budget = self._stable_budgets[entry]
+        if budget != self._budget:
+            instance.set_budget(DIRTY_PAGES_LEFT, budget)
+            instance.set_budget(ACCESSED_PAGES_LEFT, budget)
+            self._budget = budget
         try:
             if entry in _CALLBACKS:
                 assert message.closure is not None, "a callback has a closure"
@@ -131,16 +136,6 @@ class Runner:
         prefix, kind = _PREFIXES.get(entry, (f"canister_{entry.value}", "system"))
         found = self._entries[entry, method] = (prefix + method if entry in _PREFIXES else prefix), kind
         return found
-
-    def _set_budgets(self, instance: Instance, entry: EntryPoint) -> None:
-        limits = self.state.environment.limits
-        if entry in _QUERYING:
-            pages = limits.stable_dirty_pages_query
-        else:
-            pages = limits.stable_dirty_pages_install if entry in _INSTALLING else limits.stable_dirty_pages_update
-        instance.set_budget(DIRTY_PAGES_LEFT, pages)
-        instance.set_budget(ACCESSED_PAGES_LEFT, pages)
-        self._budget = pages
 
     def _finished(self, instance: Instance) -> Finished:
         state = self.state
@@ -223,6 +218,7 @@ class Runner:
                 self._last_written = heap_written
         if not self.state.stable_pages:
             return heap_written, []
+        self._budget = -1  # the message may have used some of it
         marks = self._take_marks(instance)
         self._stable.private.update(marks)
         return heap_written, marks
@@ -307,6 +303,13 @@ class Runner:
         following = slices.end_slice(counter)
         self.pause(executed, slices.executed_before)
         instance.set_counter(following)
+
+
+def _stable_budget(entry: EntryPoint, limits: SubnetLimits) -> int:
+    """Stable pages that a message of this kind may write, and as many that it may touch."""
+    if entry in _QUERYING:
+        return limits.stable_dirty_pages_query
+    return limits.stable_dirty_pages_install if entry in _INSTALLING else limits.stable_dirty_pages_update
 
 
 def _marked(bytemap: bytes, first: int) -> list[int]:

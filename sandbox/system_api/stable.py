@@ -26,6 +26,8 @@ from sandbox.system_api.traps import (
 
 MAX_32_BIT_STABLE_PAGES: Final = 65536
 _FAILED: Final = -1
+_NOT_GROWN: Final = {False: (1 << 32) - 1, True: (1 << 64) - 1}
+"""-1 as `memory.grow` returns it, by whether memory is 64-bit."""
 
 
 def try_grow_wasm_memory(s: MessageState, native_result: int, extra_pages: int) -> int:
@@ -33,8 +35,8 @@ def try_grow_wasm_memory(s: MessageState, native_result: int, extra_pages: int) 
 
     Raises: CanisterTrap when a quota or the cycles don't allow it.
     """
-    if native_result == _FAILED:
-        return _FAILED
+    if native_result == _NOT_GROWN[s.wasm64]:
+        return native_result
     s.heap_grew(native_result, extra_pages)
     if s.mode & (U | I):
         limit = s.need_context().wasm_memory_limit

@@ -95,3 +95,80 @@ def test_wasm_traps_have_the_replicas_texts(method: str, code: ErrorCode, text: 
         assert isinstance(answer, Trapped)
         assert answer.error_code == code
         assert answer.message.startswith(text)
+
+
+def test_endless_recursion_overflows_the_stack() -> None:
+    """The stack's end is a trap like any other."""
+    with Harness(module('(func $deeper (call $deeper)) (export "canister_update go" (func $deeper))')) as box:
+        assert box.one().message.startswith("Canister trapped: stack overflow.")
+        box.reset()
+        assert box.one().error_code == ErrorCode.CANISTER_TRAPPED
+
+
+KINDS = """(module (memory i64 1)
+ (global $a (mut i32) (i32.const -1)) (global $b (mut i64) (i64.const -2)) (global $c (mut f32) (f32.const 1.5))
+ (global $d (mut f64) (f64.const -0.25)) (global $e (mut v128) (v128.const i64x2 1 2)) (global $f i32 (i32.const 7))
+ (func (export "canister_update go")
+   (global.set $a (i32.add (global.get $a) (i32.const 1)))
+   (global.set $e (i64x2.add (global.get $e) (global.get $e)))
+   (if (i64.ne (memory.grow (i64.const 1)) (i64.const 1)) (then unreachable)))
+ (func (export "canister_update fail")
+   (global.set $b (i64.const 0)) (global.set $c (f32.const 0)) (global.set $d (f64.const 0)) (global.set $a (i32.const 5))
+   (global.set $e (v128.const i64x2 0 0)) (drop (memory.grow (i64.const 1))) unreachable))"""
+
+
+def test_globals_of_every_kind() -> None:
+    """Bits of all mutable globals are reported, and restored after a failure; here with a 64-bit heap."""
+    others = ((1 << 64) - 2, 0x3FC00000, 0xBFD0000000000000)
+    with Harness(KINDS) as box:
+        assert box.globals == (0xFFFFFFFF, *others, 2 << 64 | 1)
+        assert box.execute(message("fail")).stop is Stop.TRAPPED
+        box.reset()
+        answer = box.one()
+        assert isinstance(answer, Finished), answer
+        assert answer.globals == (0, *others, 4 << 64 | 2)
+        assert answer.heap_pages == 2
+
+
+DROPPING = """(module (memory 1) (data $d "abc")
+ (func (export "canister_update go") (memory.init $d (i32.const 0) (i32.const 0) (i32.const 3)) (data.drop $d)))"""
+
+
+def test_dropped_segments_are_back_for_the_next_message() -> None:
+    """A module that drops data runs every message on a new instance."""
+    with Harness(DROPPING) as box:
+        assert not box.info.reuse_safe
+        for _ in range(3):
+            assert isinstance(box.one(), Finished)
+        assert box.heap.content(0)[:4] == b"abc\0"
+
+
+def test_module_without_memory() -> None:
+    """A canister needs no memory to run."""
+    with Harness('(module (func (export "canister_update go")))') as box:
+        assert box.one().heap_pages == 0
+
+
+STABLE = module(
+    """(memory 2)
+ (func (export "canister_update grow") (drop (call $stable64_grow (i64.const 2000))))
+ (func (export "canister_update write")
+   (call $stable64_write (i64.const 100000) (i64.const 0) (i64.const 5000))
+   (call $stable64_write (i64.const 120000000) (i64.const 0) (i64.const 1)))
+ (func (export "canister_update read") (call $stable64_read (i64.const 0) (i64.const 100000) (i64.const 5000)))""",
+    "stable64_grow",
+    "stable64_write",
+    "stable64_read",
+)
+
+
+def test_stable_pages_are_found_by_their_marks() -> None:
+    """Written stable pages are reported per message, also in a bytemap of many pages."""
+    with Harness(STABLE) as box:
+        box.one(message("grow"))
+        for _ in range(2):
+            answer = box.one(message("write"))
+            assert answer.stable.indices == (24, 25, 29296)
+            assert answer.stable_dirty_marks == 3
+        assert box.one(message("read")).stable.indices == ()
+        assert box.one(message("read")).stable_dirty_marks == 0
