@@ -15,18 +15,27 @@ from sandbox.wasm.binary import Reader
 
 
 class ModuleLimits(Protocol):
-    """What the rules for modules depend on; `SubnetLimits` and `CompileRequest` have it. Bytes and instructions."""
+    """What the rules for modules depend on; `SubnetLimits` and `CompileRequest` have it."""
 
     @property
-    def max_stable_memory(self) -> int: ...
+    def max_stable_memory(self) -> int:
+        """Bytes."""
+
     @property
-    def max_wasm32_heap(self) -> int: ...
+    def max_wasm32_heap(self) -> int:
+        """Bytes."""
+
     @property
-    def max_wasm64_heap(self) -> int: ...
+    def max_wasm64_heap(self) -> int:
+        """Bytes."""
+
     @property
-    def dirty_page_overhead(self) -> int: ...
+    def dirty_page_overhead(self) -> int:
+        """Instructions per stable page that a write dirties."""
+
     @property
-    def compile_cost_per_operator(self) -> int: ...
+    def compile_cost_per_operator(self) -> int:
+        """Instructions."""
 
 
 class Kind(IntEnum):

@@ -85,6 +85,10 @@ def too_many(what: str, defined: int, allowed: int) -> InvalidWasm:
     return InvalidWasm(f"Wasm module defined {defined} {what} which exceeds the maximum number allowed {allowed}.")
 
 
+def _invalid(section: str, why: str) -> InvalidWasm:
+    return InvalidWasm(f"Wasm module has an invalid {section} section. {why}")
+
+
 def _rust(types: bytes) -> str:
     return "[" + ", ".join(TYPE_NAMES.get(one, hex(one)).upper() for one in types) + "]"
 
@@ -99,27 +103,26 @@ def _check_signature(name: str, expected: tuple[bytes, bytes], found: FunctionTy
 
 
 def _check_imports(module: Module) -> None:
-    def refuse(why: str) -> InvalidWasm:
-        return InvalidWasm(f"Wasm module has an invalid import section. {why}")
-
     known = SIGNATURES[module.wasm64]
     for one in module.imports:
         if one.kind is Kind.FUNCTION:
             if one.name not in known:
-                raise refuse(f"Module imports function '{one.name}' from '{one.module}' that is not exported by the runtime.")
+                raise _invalid(
+                    "import", f"Module imports function '{one.name}' from '{one.module}' that is not exported by the runtime."
+                )
             if one.module != IC0:
                 where = f'Module imports function "{one.name}" from "{one.module}"'
-                raise refuse(f'{where}, expected to be imported from one of ["{IC0}"] instead.')
+                raise _invalid("import", f'{where}, expected to be imported from one of ["{IC0}"] instead.')
             _check_signature(one.name, known[one.name], module.types[one.type_index])
         elif one.kind is Kind.TABLE:
             if one.name == "table" and one.module != "env":
-                raise refuse("Only tables imported from env.table are allowed.")
+                raise _invalid("import", "Only tables imported from env.table are allowed.")
         elif one.kind is Kind.MEMORY:
             if one.name == "memory" and one.module != "env":
-                raise refuse("Only memory imported from env.memory is allowed.")
+                raise _invalid("import", "Only memory imported from env.memory is allowed.")
         else:
             what = "globals" if one.kind is Kind.GLOBAL else "tags"
-            raise refuse(f"Importing {what} is not allowed.")
+            raise _invalid("import", f"Importing {what} is not allowed.")
 
 
 def _check_exports(module: Module) -> None:
@@ -183,10 +186,6 @@ def custom_sections(module: Module) -> tuple[CustomSection, ...]:
 
     Raises: InvalidWasm.
     """
-
-    def refuse(why: str) -> InvalidWasm:
-        return InvalidWasm(f"Wasm module has an invalid custom section. {why}")
-
     found: dict[str, CustomSection] = {}
     size = 0
     for full, content in module.custom:
@@ -194,16 +193,17 @@ def custom_sections(module: Module) -> tuple[CustomSection, ...]:
             continue
         scope, space, name = full.removeprefix("icp:").partition(" ")
         if scope not in ("public", "private"):
-            raise refuse(f"Invalid custom section: Custom section '{full}' has no public/private scope defined.")
+            raise _invalid("custom", f"Invalid custom section: Custom section '{full}' has no public/private scope defined.")
         if not space:
-            raise refuse("'icp:' section names must have a space after the public/private scope")
+            raise _invalid("custom", "'icp:' section names must have a space after the public/private scope")
         if name in found:
-            raise refuse(f"Invalid custom section: name {name} already exists")
+            raise _invalid("custom", f"Invalid custom section: name {name} already exists")
         size += len(name.encode()) + len(content)
         if size > MAX_CUSTOM_SECTION_BYTES:
-            raise refuse(
+            raise _invalid(
+                "custom",
                 "Invalid custom sections: total size of the custom sections exceeds the maximum allowed: "
-                f"size {size} bytes, allowed {MAX_CUSTOM_SECTION_BYTES} bytes"
+                f"size {size} bytes, allowed {MAX_CUSTOM_SECTION_BYTES} bytes",
             )
         found[name] = CustomSection(name, scope == "public", content)
         if len(found) > MAX_CUSTOM_SECTIONS:
