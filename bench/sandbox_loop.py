@@ -20,11 +20,11 @@ import zmq
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import sandbox.main  # noqa: E402, F401  as the zygote does, before it forks
 from configs.fees import CyclesCostSchedule  # noqa: E402
 from configs.limits import SubnetLimits  # noqa: E402
 from ic_types import wire  # noqa: E402
 from ic_types.principal import Principal  # noqa: E402
-import sandbox.main  # noqa: E402, F401  as the zygote does, before it forks
 from sandbox.protocol import (  # noqa: E402
     Close,
     EntryPoint,
@@ -149,7 +149,9 @@ def main() -> None:
             assert isinstance(reply.answers[0], Finished)
         wall, cpu, box = time.perf_counter() - began, time.process_time() - cpu, cpu_seconds(pid) - box
         per = [f"{1e6 * seconds / MESSAGES:6.1f}" for seconds in (wall, box, cpu)]
-        print(f"batch {size:3}: {MESSAGES / wall:8.0f} messages/s; us each: wall {per[0]}, cpu of sandbox {per[1]}, of node {per[2]}")
+        print(
+            f"batch {size:3}: {MESSAGES / wall:8.0f} messages/s; us each: wall {per[0]}, cpu of sandbox {per[1]}, of node {per[2]}"
+        )
     router.send_multipart([b"box", wire.encode(Close(0))])
     os.waitpid(pid, 0)
 

@@ -1,0 +1,80 @@
+"""Plumbing shared by the benchmarks: networks from topologies in memory, CPU time and memory of their processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from configs.loader import topology_from_dict
+from configs.topology import Topology
+from ic_types import wire
+from subnet.coordinator.plan_reader import encode_phases, read_plan
+from subnet.launch import RunningNetwork, start_network
+from subnet.network_config import CoordinatorConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = ROOT / ".icsim" / "cache"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def topology(data: dict[str, Any], base: Path) -> Topology:
+    """A checked topology; `base` is the folder that module paths are relative to."""
+    return topology_from_dict(data, base=base)
+
+
+@contextmanager
+def running(checked: Topology, **options: Any) -> Iterator[RunningNetwork]:
+    """The network, until the block ends; options go into CoordinatorConfig."""
+    options.setdefault("cache_dir", str(CACHE))
+    with tempfile.TemporaryDirectory(prefix="icsim-bench-") as folder:
+        config = CoordinatorConfig(
+            name=checked.name,
+            plan=wire.encode(read_plan(checked)),
+            workload=encode_phases(checked.workload),
+            socket_dir="",
+            out_dir=folder,
+            **options,
+        )
+        network = start_network(config)
+        try:
+            yield network
+        finally:
+            network.stop()
+
+
+def bare_loop_rate(batch: int = 1) -> float:
+    """Messages/s of the bare loop at this batch size, measured now."""
+    printed = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "bare_loop.py")], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    found = re.search(rf"batch\s+{batch}:\s+(\d+)", printed)
+    assert found is not None, printed
+    return float(found[1])
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def memory_bytes(pid: int) -> tuple[int, int]:
+    """Private memory and proportional set size of a process, bytes."""
+    rows = dict(
+        (key, int(value.split()[0]) * 1024)
+        for key, value in (line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    )
+    return rows["Private_Clean"] + rows["Private_Dirty"], rows["Pss"]
+
+
+def wait_for(seconds: float) -> None:
+    """Let processes settle."""
+    time.sleep(seconds)
