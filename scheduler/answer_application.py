@@ -18,6 +18,7 @@ from scheduler import call_context_rules, cycles_account, error_texts
 from scheduler.canister import Callback, CallContext, Canister, LogRecord
 from scheduler.core import Core
 from scheduler.cycles_account import BurnCause
+from scheduler.system_tasks import update_low_memory_hook
 
 LOG_RECORD_BYTES = 40
 """What a log record takes beside its content."""
@@ -93,6 +94,7 @@ def keep_changes(core: Core, canister: Canister, context: CallContext, answer: F
     heap_pages, _ = execution.commit(answer)
     grown = (answer.heap_pages + answer.stable_pages - before) * WASM_PAGE_BYTES
     if grown > 0:
+        update_low_memory_hook(canister)
         after = execution.memory_bytes()
         core.memory_available -= max(after - max(after - grown, canister.settings.memory_allocation), 0)
     delta = (heap_pages + answer.stable_dirty_marks) * OS_PAGE_BYTES

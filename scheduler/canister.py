@@ -27,6 +27,14 @@ class RunStatus(Enum):
     STOPPED = "stopped"
 
 
+class LowMemoryHook(Enum):
+    """Spec: `on_low_wasm_memory_hook_status`."""
+
+    CONDITION_NOT_SATISFIED = "condition_not_satisfied"
+    READY = "ready"
+    EXECUTED = "executed"
+
+
 @dataclass(frozen=True, slots=True)
 class IngressOrigin:
     """`From_user`: the call context answers an ingress message."""
@@ -212,6 +220,8 @@ class Canister:
     next_callback_id: int = 1
     tasks: list[SystemTask] = field(default_factory=list)
     """This round's heartbeat and timer, front first; empty between rounds."""
+    low_memory_hook: LowMemoryHook = LowMemoryHook.CONDITION_NOT_SATISFIED
+    """Ready: canister_on_low_wasm_memory runs before anything else of the canister."""
     next_scheduled: int = 0
     """Rotation: 0 global timer, 1 heartbeat, 2 message."""
     long_execution: LongExecution | None = None
@@ -232,6 +242,12 @@ class Canister:
     def message_memory(self) -> NumBytes:
         """Bytes of queued messages and reserved responses, billed apart from other memory."""
         return self.queues.message_memory()
+
+    def has_work(self) -> bool:
+        """Something of this canister can run or be refused: a long message, a task, the low-memory hook or an input."""
+        if self.long_execution is not None or self.tasks or self.queues.has_input():
+            return True
+        return self.low_memory_hook is LowMemoryHook.READY and self.status is RunStatus.RUNNING
 
     def memory_usage(self) -> int:
         """Bytes billed besides message memory: heap, stable memory, code, custom sections."""

@@ -185,15 +185,9 @@ def run_canister(core: Core, canister: Canister) -> Effects[None]:
     lookahead, limits, before = Lookahead(), core.limits, core.instructions
     while core.instructions_left > 0 and core.heap_delta < limits.max_heap_delta_per_iteration:
         long = canister.long_execution
-        if long is not None:
-            message = long.message
-        elif canister.tasks:
-            message = canister.tasks.pop(0)
-        else:
-            queued = canister.queues.pop_input()
-            if queued is None:
-                break
-            message = queued
+        message = long.message if long is not None else system_tasks.next_task(canister) or canister.queues.pop_input()
+        if message is None:
+            break
         if type(message) is Response:
             yield from callbacks.execute_response(core, canister, message, lookahead)
         else:

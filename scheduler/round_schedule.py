@@ -30,7 +30,7 @@ def is_schedulable(world: World, canister: Canister) -> bool:
     """It has something to run, isn't in a long install and isn't over its heap delta rate."""
     if canister.long_install is not None or canister.heap_delta_debit >= world.limits.heap_delta_rate_limit:
         return False
-    return canister.long_execution is not None or bool(canister.tasks) or canister.queues.has_input()
+    return canister.has_work()
 
 
 def build(world: World, ended_long: dict[CanisterId, None]) -> RoundSchedule:
@@ -85,7 +85,7 @@ def assign_cores(schedule: RoundSchedule) -> list[list[CanisterId]]:
 
 def is_fully_executed(canister: Canister, *, first_on_core: bool) -> bool:
     """Whether this visit counts as a full round: first on its core, a slice of a long message, or nothing left to do."""
-    return first_on_core or canister.long_execution is not None or not (canister.tasks or canister.queues.has_input())
+    return first_on_core or canister.long_execution is not None or not canister.has_work()
 
 
 def long_order(world: World, canister: Canister) -> tuple[int, int, int, CanisterId]:

@@ -62,7 +62,7 @@ class SchedulerState:
     def note(self, canister: Canister) -> None:
         """Something about this canister changed: an input, its code, status, timer, tasks or long execution."""
         canister_id, long = canister.canister_id, canister.long_execution is not None
-        _set(self.active, canister_id, long or bool(canister.tasks) or canister.queues.has_input())
+        _set(self.active, canister_id, canister.has_work())
         _set(self.long, canister_id, long)
         _set(self.installing, canister_id, canister.long_install is not None)
         _set(self.indebted, canister_id, bool(canister.heap_delta_debit or canister.install_debit))

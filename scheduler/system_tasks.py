@@ -1,12 +1,14 @@
-"""Heartbeats and global timers: which task a canister gets in a round, and when messages go first.
+"""Heartbeats, global timers and the low-memory hook: which task a canister gets in a round, and when messages go first.
 
-Rule module. Spec: abstract behaviour, "Call context creation: Heartbeat" and "... Global timer"; the rotation is the replica's.
+Rule module. Spec: abstract behaviour, "Call context creation: Heartbeat", "... Global timer" and "... On low wasm memory",
+"Scheduling on low wasm memory hook" (#rule-on-low-wasm-memory); the rotation is the replica's.
 """
 
 from __future__ import annotations
 
+from ic_types.units import WASM_PAGE_BYTES
 from sandbox.protocol import EntryPoint
-from scheduler.canister import Canister, RunStatus, SystemTask
+from scheduler.canister import Canister, LowMemoryHook, RunStatus, SystemTask
 from scheduler.message_inputs import method_table
 from scheduler.world import World
 
@@ -64,3 +66,25 @@ def drop_leftover_tasks(world: World, canisters: list[Canister]) -> None:
     for canister in canisters:
         canister.tasks.clear()
         world.scheduler.note(canister)
+
+
+def update_low_memory_hook(canister: Canister) -> None:
+    """Arm the hook when little of the allowed heap is left; call after messages that grew it and after changed settings.
+
+    Conditions: S.wasm_memory_limit < |wasm_memory| + S.wasm_memory_threshold; a limit of 0 is none.
+    """
+    settings = canister.settings
+    heap = 0 if canister.execution is None else canister.execution.heap.wasm_pages * WASM_PAGE_BYTES
+    if not settings.wasm_memory_limit or settings.wasm_memory_limit >= heap + settings.wasm_memory_threshold:
+        canister.low_memory_hook = LowMemoryHook.CONDITION_NOT_SATISFIED
+    elif canister.low_memory_hook is LowMemoryHook.CONDITION_NOT_SATISFIED:
+        canister.low_memory_hook = LowMemoryHook.READY
+
+
+def next_task(canister: Canister) -> SystemTask | None:
+    """Take the task that runs before the canister's next message; the hook runs once until its condition was false again."""
+    if canister.low_memory_hook is LowMemoryHook.READY and canister.status is RunStatus.RUNNING:
+        canister.low_memory_hook = LowMemoryHook.EXECUTED
+        if canister.execution is not None and "canister_on_low_wasm_memory" in method_table(canister.execution).entry_points:
+            return SystemTask(EntryPoint.ON_LOW_WASM_MEMORY)
+    return canister.tasks.pop(0) if canister.tasks else None

@@ -22,9 +22,9 @@ from message_routing.induction import IngressInduction
 from message_routing.stream_builder import StreamBuilding, build_streams
 from message_routing.stream_handler import StreamCounts, StreamPort
 from message_routing.timeouts import time_out_ingress, time_out_messages
-from scheduler import cycles_account
+from scheduler import charging
 from scheduler.round import Round, RoundSummary, Step, StepResult, execute_round
-from subnet.management import lifecycle
+from subnet.management import installs, lifecycle
 from subnet.management.destinations import induction_target, resolve_destination
 from subnet.protocol import Batch, CertifiedSlice
 from subnet.state.replicated_state import ReplicatedState
@@ -134,7 +134,7 @@ def _induction(world: RoundWorld) -> IngressInduction:
     def pay(canister_id: CanisterId, raw_bytes: int) -> Reject | None:
         canister = state.canisters.get(canister_id)
         assert canister is not None, "the payer of an induction is looked up before"
-        return cycles_account.charge_ingress(world, canister, raw_bytes)
+        return charging.pay_ingress(world, canister, raw_bytes)
 
     return IngressInduction(
         canisters=state.canisters,

@@ -96,7 +96,7 @@ PARTS: dict[bytes, tuple[str, ...]] = {
     b"cycles": ("balance", "reserved_balance", "last_charged", "heap_delta_debit", "install_debit", "metrics"),
     b"running": ("status", "version", "created", "last_install", "certified_data", "global_timer", "stop_calls"),
     b"calls": ("contexts", "callbacks", "next_context_id", "next_callback_id"),
-    b"scheduling": ("tasks", "next_scheduled", "accumulated_priority", "executed_rounds"),
+    b"scheduling": ("tasks", "low_memory_hook", "next_scheduled", "accumulated_priority", "executed_rounds"),
     b"long": ("long_execution", "long_install"),
     b"logs": ("logs", "next_log_index"),
 }
@@ -135,6 +135,7 @@ def subnet_names(state: ReplicatedState) -> dict[str, object]:
         "management queues": state.management_queues.to_canonical(),
         "priority": state.scheduler.priority.canonical(),
         "heap delta": state.scheduler.heap_delta_estimate,
+        "charge points": state.scheduler.charges.timeline.canonical(),
     }
 
 

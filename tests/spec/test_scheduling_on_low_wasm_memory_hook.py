@@ -1,0 +1,78 @@
+"""Abstract behaviour, "Scheduling on low wasm memory hook" and "Call context creation: On low wasm memory"."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox.protocol import EntryPoint
+from scheduler.canister import Canister, LowMemoryHook, RunStatus
+from tests.support.fake_executor import FakeWorld, certify, grow, reply, work
+
+pytestmark = pytest.mark.spec("rule-on-low-wasm-memory")
+PAGE = 65536
+
+
+def nearly_full(*entry_points: str) -> tuple[FakeWorld, Canister]:
+    """A canister with one heap page of ten, and a threshold of three."""
+    world = FakeWorld()
+    canister = world.add_canister(entry_points=entry_points, wasm_memory_limit=10 * PAGE, wasm_memory_threshold=3 * PAGE)
+    world.executor.tasks[canister.canister_id, EntryPoint.ON_LOW_WASM_MEMORY] = [work(1), certify(b"hook")]
+    return world, canister
+
+
+@pytest.mark.parametrize(("pages", "runs"), [(6, 0), (7, 1)])
+def test_hook_runs_when_little_is_left(pages: int, runs: int) -> None:
+    """wasm_memory_limit < |wasm_memory| + wasm_memory_threshold."""
+    world, canister = nearly_full("on_low_wasm_memory")
+    world.ingress(canister, [work(1), grow(pages), reply()])
+    world.run_round()
+    assert canister.certified_data == (b"hook" if runs else b"")
+    expected = LowMemoryHook.EXECUTED if runs else LowMemoryHook.CONDITION_NOT_SATISFIED
+    assert canister.low_memory_hook is expected
+
+
+def test_hook_runs_before_any_other_message() -> None:
+    """No other message of the canister runs while the hook is Ready."""
+    world, canister = nearly_full("on_low_wasm_memory", "heartbeat")
+    for _ in range(2):
+        world.ingress(canister, [work(1), grow(4), reply()])
+    world.ingress(canister, [work(1), reply()])
+    world.run_round()
+    entries = [entry for _, entry, _ in world.executor.executed]
+    update, hook = EntryPoint.UPDATE, EntryPoint.ON_LOW_WASM_MEMORY
+    assert entries == [EntryPoint.HEARTBEAT, update, update, hook, update]
+
+
+def test_hook_runs_once_until_memory_was_free_again() -> None:
+    """Executed stays until the condition has been false."""
+    world, canister = nearly_full("on_low_wasm_memory")
+    for _ in range(3):
+        world.ingress(canister, [work(1), grow(8), reply()])
+    world.run_round()
+    entries = [entry for _, entry, _ in world.executor.executed]
+    assert entries.count(EntryPoint.ON_LOW_WASM_MEMORY) == 1
+
+
+def test_module_without_the_hook_goes_on() -> None:
+    """Nothing runs and nothing is held up."""
+    world, canister = nearly_full()
+    for _ in range(2):
+        world.ingress(canister, [work(1), grow(8), reply()])
+    world.run_round()
+    assert [entry for _, entry, _ in world.executor.executed] == [EntryPoint.UPDATE] * 2
+    world.run_round()
+    assert canister.canister_id not in world.scheduler.active
+
+
+def test_hook_waits_for_a_running_canister() -> None:
+    """S.canister_status = Running."""
+    world, canister = nearly_full("on_low_wasm_memory")
+    canister.low_memory_hook = LowMemoryHook.READY
+    canister.status = RunStatus.STOPPED
+    world.touch(canister.canister_id)
+    world.run_round()
+    assert canister.low_memory_hook is LowMemoryHook.READY
+    canister.status = RunStatus.RUNNING
+    world.touch(canister.canister_id)
+    world.run_round()
+    assert canister.certified_data == b"hook"
