@@ -13,41 +13,33 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-from collections.abc import Iterator
-from ctypes import Structure, c_uint64
+from ctypes import c_uint64
 from typing import Protocol
 
 from ic_types.units import OS_PAGE_BYTES
 from sandbox import kernel
+from sandbox.page_scan import (
+    CHECK_WPASYNC,
+    NOTHING,
+    PAGE_FILE,
+    PAGE_PRESENT,
+    PAGE_SWAPPED,
+    PAGE_WRITTEN,
+    PAGE_ZERO,
+    PAGEMAP_SCAN,
+    WP_MATCHING,
+    Region,
+    Scanner,
+    Written,
+    addresses,
+    as_regions,
+    joined,
+)
 
-Region = tuple[int, int]
-"""Address and length in bytes of a run of pages."""
-
-
-class Written:
-    """Pages written between two looks."""
-
-    __slots__ = ("indices", "regions")
-
-    def __init__(self, base: int, regions: list[Region]) -> None:
-        self.regions = regions
-        self.indices = tuple(page for start, length in regions for page in _numbers(start - base, length))
-        """Ascending page numbers, counted from the start of the memory."""
-
-
-def _numbers(offset: int, length: int) -> range:
-    return range(offset // OS_PAGE_BYTES, (offset + length) // OS_PAGE_BYTES)
-
-
-NOTHING = Written(0, [])
-
-_REGIONS = 4096
 _CACHED_NUMBERS, _FEW_REGIONS = 256, 16
 _UFFD_USER_MODE_ONLY = 1
 _UFFD_API, _FEATURE_WP_UNPOPULATED, _FEATURE_WP_ASYNC = 0xAA, 1 << 13, 1 << 15
 _REGISTER_MODE_WP = 2
-_PAGE_WRITTEN, _PAGE_FILE, _PAGE_PRESENT, _PAGE_SWAPPED, _PAGE_ZERO = 2, 4, 8, 16, 32
-_SCAN_WP_MATCHING, _SCAN_CHECK_WPASYNC = 1, 2
 _ENTRY_PRESENT, _ENTRY_SWAPPED, _ENTRY_FILE = 1 << 63, 1 << 62, 1 << 61
 
 
@@ -67,75 +59,21 @@ class DirtyPages(Protocol):
         """Runs of anonymous memory that exist at all, because they were read or written."""
 
 
-_SCAN_FIELDS = (
-    *("size", "flags", "start", "end", "walk_end", "vec", "vec_len", "max_pages"),
-    *("category_inverted", "category_mask", "category_anyof_mask", "return_mask"),
-)
-
-
-class _ScanArguments(Structure):
-    _fields_ = [(name, c_uint64) for name in _SCAN_FIELDS]
-
-
-_PAGEMAP_SCAN = kernel.iowr(ord("f"), 16, ctypes.sizeof(_ScanArguments))
 _UFFDIO_API = kernel.iowr(_UFFD_API, 0x3F, 24)
 _UFFDIO_REGISTER = kernel.iowr(_UFFD_API, 0x00, 32)
-IOCTLS = (_PAGEMAP_SCAN, _UFFDIO_REGISTER)
+IOCTLS = (PAGEMAP_SCAN, _UFFDIO_REGISTER)
 """What a confined process still has to ask of its descriptors."""
-
-
-class _Scanner:
-    """PAGEMAP_SCAN with fixed conditions."""
-
-    def __init__(self, pagemap: int, flags: int, *, inverted: int, mask: int, any_of: int) -> None:
-        self._pagemap = pagemap
-        self._regions = (c_uint64 * (3 * _REGIONS))()
-        self._arguments = _ScanArguments(
-            size=ctypes.sizeof(_ScanArguments),
-            flags=flags,
-            vec=ctypes.addressof(self._regions),
-            vec_len=_REGIONS,
-            category_inverted=inverted,
-            category_mask=mask,
-            category_anyof_mask=any_of,
-            return_mask=_PAGE_PRESENT & any_of or mask,
-        )
-
-    def scan(self, address: int, length: int) -> list[int]:
-        """Flat list of start, end and an unspecified number for each run."""
-        arguments, end = self._arguments, address + length
-        arguments.start, arguments.end = address, end
-        count = kernel.ioctl(self._pagemap, _PAGEMAP_SCAN, arguments)
-        found: list[int] = self._regions[: 3 * count]
-        while count == _REGIONS and arguments.walk_end < end:
-            arguments.start = arguments.walk_end
-            count = kernel.ioctl(self._pagemap, _PAGEMAP_SCAN, arguments)
-            found += self._regions[: 3 * count]
-        return found
-
-
-def _as_regions(flat: list[int]) -> list[Region]:
-    """Runs that touch are joined: the kernel splits by kind of page."""
-    found: list[Region] = []
-    end = -1
-    for k in range(0, len(flat), 3):
-        start, upto = flat[k], flat[k + 1]
-        if start == end:
-            found[-1] = (found[-1][0], upto - found[-1][0])
-        else:
-            found.append((start, upto - start))
-        end = upto
-    return found
 
 
 class _Present:
     """PAGEMAP_SCAN for pages that exist."""
 
     def __init__(self, pagemap: int) -> None:
-        self._existing = _Scanner(pagemap, 0, inverted=0, mask=0, any_of=_PAGE_PRESENT | _PAGE_SWAPPED)
+        self._existing = Scanner(pagemap, 0, inverted=0, mask=0, any_of=PAGE_PRESENT | PAGE_SWAPPED)
 
     def present(self, address: int, length: int) -> list[Region]:
-        return _as_regions(self._existing.scan(address, length))
+        """See DirtyPages."""
+        return as_regions(self._existing.scan(address, length))
 
 
 class WriteProtection(_Present):
@@ -156,29 +94,31 @@ class WriteProtection(_Present):
         try:
             api = (c_uint64 * 3)(_UFFD_API, _FEATURE_WP_UNPOPULATED | _FEATURE_WP_ASYNC, 0)
             kernel.ioctl(self._fd, _UFFDIO_API, api)
-            existing = _PAGE_PRESENT | _PAGE_SWAPPED
-            flags = _SCAN_WP_MATCHING | _SCAN_CHECK_WPASYNC
-            self._scanner = _Scanner(pagemap, flags, inverted=0, mask=_PAGE_WRITTEN, any_of=existing)
-            not_private = _PAGE_FILE | _PAGE_ZERO
-            self._private = _Scanner(pagemap, 0, inverted=not_private, mask=not_private, any_of=existing)
+            existing = PAGE_PRESENT | PAGE_SWAPPED
+            flags = WP_MATCHING | CHECK_WPASYNC
+            self._scanner = Scanner(pagemap, flags, inverted=0, mask=PAGE_WRITTEN, any_of=existing)
+            not_private = PAGE_FILE | PAGE_ZERO
+            self._private = Scanner(pagemap, 0, inverted=not_private, mask=not_private, any_of=existing)
             _probe(self)
         except OSError:
             os.close(self._fd)
             raise
 
     def watch(self, address: int, length: int) -> None:
+        """See DirtyPages."""
         # Mapping over a range has taken its registration away; registering twice does no harm.
         kernel.ioctl(self._fd, _UFFDIO_REGISTER, (c_uint64 * 4)(address, length, _REGISTER_MODE_WP, 0))
         self.forget(address, length)
 
     def written(self, address: int, length: int) -> Written:
+        """See DirtyPages."""
         flat = self._scanner.scan(address, length)
         if not flat:
             return NOTHING
         key = (address, *flat)
         written = self._seen.get(key)
         if written is None:
-            written = Written(address, _as_regions(flat))
+            written = Written(address, as_regions(flat))
             if self._drop_read_pages(address, written) and len(flat) < _CACHED_NUMBERS and len(self._seen) < _CACHED_NUMBERS:
                 self._seen[key] = written
         return written
@@ -192,18 +132,19 @@ class WriteProtection(_Present):
             return True
         if len(written.regions) <= _FEW_REGIONS:
             looked = [self._private.scan(start, length) for start, length in written.regions]
-            private = set(_addresses([r for flat in looked for r in _as_regions(flat)]))
+            private = set(addresses([r for flat in looked for r in as_regions(flat)]))
         else:
-            private = set(_addresses(_as_regions(self._private.scan(unknown[0], unknown[-1] + OS_PAGE_BYTES - unknown[0]))))
+            private = set(addresses(as_regions(self._private.scan(unknown[0], unknown[-1] + OS_PAGE_BYTES - unknown[0]))))
         known.update(private.intersection(pages))
         kept = [page for page in pages if page in known]
         if len(kept) == len(pages):
             return True
-        remaining = Written(base, _joined(kept))
+        remaining = Written(base, joined(kept))
         written.regions, written.indices = remaining.regions, remaining.indices
         return False
 
     def forget(self, address: int, length: int) -> None:
+        """See DirtyPages."""
         self._seen.clear()
         _forget(self._known, address, length)
         # What was copied there beforehand counts as unwritten.
@@ -224,20 +165,23 @@ class _Compared:
         raise NotImplementedError
 
     def written(self, address: int, length: int) -> Written:
+        """See DirtyPages."""
         changed: list[int] = []
         digests = self._digests
-        for page in _addresses(self._private(address, length)):
+        for page in addresses(self._private(address, length)):
             content = ctypes.string_at(page, OS_PAGE_BYTES)
             digest = hashlib.blake2b(content, digest_size=16).digest()
             if digest != digests.get(page):
                 digests[page] = digest
                 changed.append(page)
-        return Written(address, _joined(changed)) if changed else NOTHING
+        return Written(address, joined(changed)) if changed else NOTHING
 
     def forget(self, address: int, length: int) -> None:
+        """See DirtyPages."""
         _forget(self._digests, address, length)
 
     def watch(self, address: int, length: int) -> None:
+        """See DirtyPages."""
         self.forget(address, length)
         self.written(address, length)
 
@@ -249,13 +193,13 @@ class PrivatePages(_Compared, _Present):
         """Raises: OSError where the kernel lacks it."""
         _Compared.__init__(self)
         _Present.__init__(self, pagemap)
-        not_private = _PAGE_FILE | _PAGE_ZERO
-        existing = _PAGE_PRESENT | _PAGE_SWAPPED
-        self._scanner = _Scanner(pagemap, 0, inverted=not_private, mask=not_private, any_of=existing)
+        not_private = PAGE_FILE | PAGE_ZERO
+        existing = PAGE_PRESENT | PAGE_SWAPPED
+        self._scanner = Scanner(pagemap, 0, inverted=not_private, mask=not_private, any_of=existing)
         _probe(self)
 
     def _private(self, address: int, length: int) -> list[Region]:
-        return _as_regions(self._scanner.scan(address, length))
+        return as_regions(self._scanner.scan(address, length))
 
 
 class PagemapEntries(_Compared):
@@ -268,6 +212,7 @@ class PagemapEntries(_Compared):
         _probe(self)
 
     def present(self, address: int, length: int) -> list[Region]:
+        """See DirtyPages."""
         return self._entries(address, length, _ENTRY_PRESENT | _ENTRY_SWAPPED, 0)
 
     def _private(self, address: int, length: int) -> list[Region]:
@@ -283,21 +228,6 @@ class PagemapEntries(_Compared):
             if entry & any_of and not entry & none_of:
                 found.append((address + k * OS_PAGE_BYTES, OS_PAGE_BYTES))
         return found
-
-
-def _addresses(regions: list[Region]) -> Iterator[int]:
-    for start, length in regions:
-        yield from range(start, start + length, OS_PAGE_BYTES)
-
-
-def _joined(pages: list[int]) -> list[Region]:
-    found: list[Region] = []
-    for page in pages:
-        if found and found[-1][0] + found[-1][1] == page:
-            found[-1] = (found[-1][0], found[-1][1] + OS_PAGE_BYTES)
-        else:
-            found.append((page, OS_PAGE_BYTES))
-    return found
 
 
 def _forget(pages: set[int] | dict[int, bytes], address: int, length: int) -> None:

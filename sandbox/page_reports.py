@@ -10,7 +10,7 @@ import os
 from ctypes import string_at
 
 from ic_types.units import OS_PAGE_BYTES
-from sandbox.dirty_pages import Written
+from sandbox.page_scan import Written
 from sandbox.protocol import Pages
 
 INLINE_BYTES = 256 * 1024

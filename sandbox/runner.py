@@ -15,12 +15,13 @@ from configs.limits import SubnetLimits
 from ic_types.errors import SandboxFailure
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
 from sandbox import kernel
-from sandbox.dirty_pages import NOTHING, DirtyPages, Written
+from sandbox.dirty_pages import DirtyPages
 from sandbox.engine import ACCESSED_PAGES_LEFT, DIRTY_PAGES_LEFT, Instance, Program, new_trap
 from sandbox.engine_config import make_engine
 from sandbox.host_functions import HostFunctions
 from sandbox.mapping import MappedMemory, spans
 from sandbox.page_reports import NO_PAGES, PageReports
+from sandbox.page_scan import NOTHING, Written
 from sandbox.protocol import (
     Answer,
     EntryPoint,
