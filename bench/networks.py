@@ -68,10 +68,10 @@ def cpu_seconds(pid: int) -> float:
 
 def memory_bytes(pid: int) -> tuple[int, int]:
     """Private memory and proportional set size of a process, bytes."""
-    rows = dict(
-        (key, int(value.split()[0]) * 1024)
+    rows = {
+        key: int(value.split()[0]) * 1024
         for key, value in (line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
-    )
+    }
     return rows["Private_Clean"] + rows["Private_Dirty"], rows["Pss"]
 
 

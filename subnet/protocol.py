@@ -147,7 +147,7 @@ class RoundResult:
     next_due_ns: int
     """Earliest timer or deadline; 0 = none."""
     stats: dict[str, int]
-    """Counters of this round: messages, instructions, xnet_in, xnet_out, refused_slices, cycles_burned ..., see subnet.node.stats."""
+    """Counters of this round by name, see `subnet.node.replica`."""
     trace: tuple[tuple[str, bytes, str], ...] = ()
     stage_ns: dict[str, int]
     """Wall time per stage on this node, for benchmarks; never feeds a decision."""
