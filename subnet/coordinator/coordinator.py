@@ -193,6 +193,7 @@ class Coordinator:
             return
         for subnet in self.network.subnets:
             for node in subnet.nodes:
+                self.keeper.feed(node)
                 if node.phase is NodePhase.CATCHING_UP and node.height == self.network.height:
                     node.phase = NodePhase.LIVE
                     if subnet.signature:
@@ -213,12 +214,12 @@ class Coordinator:
         if (self.network.height == 0 and not self.keeper.all_live()) or self.driving.open_queries:
             return
         if self.network.height >= self.replay_to:
-            self._answer_goals()
-            if not self.goals or self.replay_only:
+            if not self._answer_goals() or not self.goals or self.replay_only:
                 return
         self._begin()
 
-    def _answer_goals(self) -> None:
+    def _answer_goals(self) -> bool:
+        """Answer who has waited long enough; False when that has to wait for nodes that catch up."""
         idle = self.is_idle()
         reached = [
             goal
@@ -226,13 +227,14 @@ class Coordinator:
             if goal.is_reached(self.network.height, idle=idle, installed=self.driving.installed, book=self.book)
         ]
         if reached and not self.keeper.all_live():
-            return  # nodes that catch up take part before anyone is told that all is done
+            return False
         self.goals = [goal for goal in self.goals if goal not in reached]
         if reached:
             self.journal.commit()
             self.events.commit()
         for goal in reached:
             self.ports.reply(goal.address, cp.Advanced(height=self.network.height, time_ns=self.network.now, idle=idle))
+        return True
 
     def _begin(self) -> None:
         self.keeper.promote()
@@ -329,7 +331,7 @@ class Coordinator:
             self.pool.forget_expired(self.network.now)
             ttl = max(subnet.plan.limits.ingress_ttl_s for subnet in self.network.subnets) * 1_000_000_000
             self.book.forget_before(self.network.height - ttl // self.network.plan.block_interval_ns - 1)
-        self.advance()
+        self._after_catching_up()
 
     def _on_diverged(self, subnet: Subnet, sides: tuple[tuple[int, ...], ...]) -> None:
         log.error("coordinator.diverged", subnet=subnet.plan.name, height=self.rounds.height, sides=sides)

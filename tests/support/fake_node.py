@@ -1,8 +1,8 @@
 """A node without canisters: it chains hashes over its batches, sends stream messages and answers every ingress message.
 
 For tests of the coordinator and of the processes around nodes. Methods of ingress messages that it obeys: `send` puts a message
-into the stream to the next subnet; `diverge`, `die`, `wrong_share` and `fail` concern the node whose index is the argument's
-first byte (`die` and `fail` only in a process that has never been restarted at that height: they leave a mark in the socket folder).
+into the stream to the next subnet; `diverge`, `die` and `wrong_share` concern the node whose index is the argument's first byte
+(`die` only once per height: it leaves a mark in the socket folder).
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class FakeReplica:
     streams: dict[SubnetId, FakeStream] = field(default_factory=dict)
     certified_height: int = 0
     wrong_share: bool = False
-    leave: str = ""
-    """Set when it is to die (`die`) or to fail (`fail`)."""
+    leave: bool = False
+    """Set when it is to die."""
     batches: list[Batch] = field(default_factory=list)
 
     def answer(self, request: Batch | Certify | QueryRequest | Inspect) -> object:
@@ -124,15 +124,16 @@ class FakeReplica:
             ids = [record.subnet_id for record in self.config.network.subnets]
             peer = ids[(ids.index(self.config.subnet) + 1) % len(ids)]
             self.streams.setdefault(peer, FakeStream()).end += 1
-        elif method == "diverge" and mine:
+        elif method in ("diverge", "wrong_share", "die") and not mine:
+            return
+        elif method == "diverge":
             self.pages[b"page 7"] = b"damaged"
-        elif method == "wrong_share" and mine:
+        elif method == "wrong_share":
             self.wrong_share = True
-        elif method in ("die", "fail") and mine:
-            mark = Path(self.config.socket_dir) / f"{method}-{self.config.node_index}-{self.height}"
-            if not mark.exists():
-                mark.touch()
-                self.leave = method
+        elif method == "die":
+            mark = Path(self.config.socket_dir) / f"died-{self.config.node_index}-{self.height}"
+            self.leave = not mark.exists()
+            mark.touch()
         else:
             self.pages[method.encode()] = arg
 
