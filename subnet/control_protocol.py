@@ -62,6 +62,8 @@ class Description:
     genesis_time_ns: int
     block_interval_ns: int
     out_dir: str | None = None
+    ingress_ttl_ns: int = 300_000_000_000
+    """How far ahead of the network's time a call may expire on every subnet."""
 
 
 @wire.message

@@ -14,6 +14,7 @@ import structlog
 
 from ic_types.errors import EnvelopeError, IcsimError
 from ic_types.principal import SubnetId
+from ic_types.units import NS_PER_SECOND
 from subnet import control_protocol as cp
 from subnet.coordinator.coordinator import Coordinator
 from subnet.coordinator.network_state import Node, Subnet
@@ -145,6 +146,7 @@ class ControlDesk:
             genesis_time_ns=plan.genesis_time_ns,
             block_interval_ns=plan.block_interval_ns,
             out_dir=self._coordinator.config.out_dir,
+            ingress_ttl_ns=min(subnet.limits.ingress_ttl_s for subnet in plan.subnets) * NS_PER_SECOND,
         )
 
     def _submit(self, request: cp.Submit) -> cp.Submitted:

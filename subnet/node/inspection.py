@@ -95,7 +95,8 @@ def cycles(replica: Replica) -> dict[str, object]:
     causes |= {f"lost: {cause.value}": amount for cause, amount in state.tally.lost.items()}
     causes |= {f"lost: {cause.value}": amount for cause, amount in state.lost.by_cause.items()}
     heads = {
-        bytes(peer): [stream.begin, stream.end, stream.signals_end] for peer, stream in sorted(replica.state.streams.items())
+        bytes(peer): [stream.begin, stream.end, stream.signals_end, [signal.index for signal in stream.reject_signals]]
+        for peer, stream in sorted(replica.state.streams.items())
     }
     return {
         **asdict(audit),
