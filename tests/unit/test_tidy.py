@@ -23,7 +23,7 @@ RULES = ("scheduler", "message_routing", "xnet", "sandbox", "configs", "ic_types
 BELOW["subnet.protocol"] = ("configs", "ic_types")
 BELOW["subnet.certification"] = RULES
 BELOW["subnet.management"] = RULES
-BELOW["subnet.state"] = (*RULES, "subnet.certification", "subnet.management")
+BELOW["subnet.state"] = (*RULES, "subnet.certification", "subnet.management", "subnet.protocol")
 SHARED = (
     "subnet.protocol",
     "subnet.control",
@@ -67,6 +67,8 @@ def imports(tree: ast.Module) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "subnet":
+            names += [f"subnet.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.append(node.module)
     return names
