@@ -64,6 +64,12 @@ def not_running(canister_id: CanisterId, *, stopped: bool) -> Reject:
     return reject(code, f"Canister {canister_id} is not running")
 
 
+def too_few_cycles(canister_id: CanisterId, attached: int, minimum: int) -> Reject:
+    """A call by another canister that brings less than the callee asks for. Not in the spec: code and text."""
+    text = f"Canister {canister_id} asks for at least {minimum:_} cycles per call, but only {attached:_} were attached"
+    return reject(ErrorCode.INSUFFICIENT_CYCLES_IN_CALL, text)
+
+
 def composite_query_in_replicated_mode() -> Reject:
     """IC0527."""
     return reject(ErrorCode.COMPOSITE_QUERY_CALLED_IN_REPLICATED_MODE, "Composite query cannot be called in replicated mode")

@@ -16,7 +16,7 @@ from scheduler.call_context_rules import Call
 from scheduler.canister import CallContext, Canister, SystemTask
 from scheduler.core import Core
 from scheduler.effects import Effects
-from scheduler.message_inputs import Lookahead, Method, call_input, execution_context, find_method, refusal
+from scheduler.message_inputs import Lookahead, Method, call_input, execution_context, find_method, refusal, unwelcome
 
 
 def execute_call(core: Core, canister: Canister, call: Call, lookahead: Lookahead | None = None) -> Effects[None]:
@@ -34,7 +34,7 @@ def execute_call(core: Core, canister: Canister, call: Call, lookahead: Lookahea
         prepaid: int = long.prepaid
     else:
         prepaid = core.execution_price(method.instruction_limit, cycles_account.is_wasm64(canister))
-        refused = cycles_account.withdraw(core, canister, prepaid, None if type(call) is SystemTask else call.sender)  # type: ignore[union-attr]
+        refused = unwelcome(canister, call) or withdraw(core, canister, call, prepaid)
         if refused is not None:
             refuse(core, canister, call, refused)
             return
@@ -46,6 +46,11 @@ def execute_call(core: Core, canister: Canister, call: Call, lookahead: Lookahea
             refuse(core, canister, call, refused)
             return
     yield from run(core, canister, call, method, prepaid, prepared.input if known else None, lookahead)  # type: ignore[union-attr]
+
+
+def withdraw(core: Core, canister: Canister, call: Call, prepaid: int) -> Reject | None:
+    """Prepay the call; IC0207 if that isn't possible."""
+    return cycles_account.withdraw(core, canister, prepaid, None if type(call) is SystemTask else call.sender)  # type: ignore[union-attr]
 
 
 def run(

@@ -82,6 +82,14 @@ def find_method(core: Core, canister: Canister, call: Call) -> Method:
     return update_method(core)
 
 
+def unwelcome(canister: Canister, call: Call) -> Reject | None:
+    """Why a call by another canister is turned away for its few cycles, or None. Spec: "Calls with insufficient cycles ..."."""
+    minimum = canister.settings.minimum_incoming_call_cycles
+    if minimum and type(call) is Request and call.payment < minimum and call.sender != canister.canister_id:
+        return error_texts.too_few_cycles(canister.canister_id, call.payment, minimum)
+    return None
+
+
 def refusal(canister: Canister, call: Call) -> Reject | None:
     """Why the call can't be started, or None. Conditions: the canister is Running, has code and exports the method."""
     if canister.status is not RunStatus.RUNNING:
@@ -245,7 +253,7 @@ def prepare(core: Core, canister: Canister, message: CanisterInput) -> Prepared:
             return Prepared(message, None, None)
         return Prepared(message, None, callback_input(core, message, callback, context, core.time))
     assert type(message) is Ingress or type(message) is Request
-    if refusal(canister, message) is not None:
+    if refusal(canister, message) is not None or unwelcome(canister, message) is not None:
         return Prepared(message, None, None)
     method = find_method(core, canister, message)
     return Prepared(message, method, call_input(message, method, core.time))
