@@ -236,7 +236,7 @@ def running_networks(home: Path) -> list[Advertised]:
             found.append(one)
         else:
             path.unlink(missing_ok=True)
-    return found
+    return sorted(found, key=lambda one: one.name)
 
 
 def find_network(home: Path, choice: str | None = None) -> Advertised:

@@ -56,7 +56,7 @@ class NodeProcess:
         self.socket.setsockopt(zmq.LINGER, 500)
         self.socket.connect(config.coordinator_endpoint)
         name = f"{config.subnet_name}/{config.node_index}"
-        endpoint = f"ipc://{config.socket_dir}/node-{config.subnet_name}-{config.node_index}-{os.getpid()}"
+        endpoint = f"ipc://{config.socket_dir}/node-{os.getpid()}"
         self.controller = SandboxController(
             context=self.context,
             endpoint=endpoint,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,8 @@ import zmq
 
 from ic_types import bls, wire
 from ic_types.principal import SubnetId
+from sandbox.launch_protocol import LAUNCH_SOCKET, MAX_PACKET_BYTES, Spawned, SpawnSandbox
+from subnet.process_tools import set_title
 from subnet.protocol import (
     Batch,
     CertifiedSlice,
@@ -58,6 +62,7 @@ class FakeReplica:
     streams: dict[SubnetId, FakeStream] = field(default_factory=dict)
     certified_height: int = 0
     wrong_share: bool = False
+    sandboxes: list[socket.socket] = field(default_factory=list)
     leave: bool = False
     """Set when it is to die."""
     batches: list[Batch] = field(default_factory=list)
@@ -130,6 +135,8 @@ class FakeReplica:
             self.pages[b"page 7"] = b"damaged"
         elif method == "wrong_share":
             self.wrong_share = True
+        elif method == "sandbox":
+            self.sandboxes.append(spawn_sandbox(self.config, arg.decode()))
         elif method == "die":
             mark = Path(self.config.socket_dir) / f"died-{self.config.node_index}-{self.height}"
             self.leave = not mark.exists()
@@ -151,6 +158,26 @@ class FakeReplica:
             return None
         witness = cbor2.dumps([wanted.message_begin, stream.end, stream.signals_end])
         return CertifiedSlice(source=self.config.subnet, witness=witness, certificate_signature=request.signature)
+
+
+def spawn_sandbox(config: NodeConfig, name: str) -> socket.socket:
+    """Ask the zygote for a sandbox; our end of the socket pair that it holds."""
+    ours, theirs = socket.socketpair()
+    title = f"icsim sandbox {config.subnet_name}/{config.node_index} {name}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+        line.connect(f"{config.socket_dir}/{LAUNCH_SOCKET}")
+        request = SpawnSandbox(title=title, endpoint="ipc://nowhere", identity=b"x")
+        socket.send_fds(line, [wire.encode(request)], [theirs.fileno()])
+        spawned = wire.decode(line.recv(MAX_PACKET_BYTES), Spawned)
+    theirs.close()
+    assert spawned.pid > 0
+    return ours
+
+
+def run_sandbox(_endpoint: str, _identity: bytes, channel: socket.socket, title: str) -> None:
+    """Entry of a sandbox that does nothing until its node is gone."""
+    set_title(title)
+    channel.recv(1)
 
 
 def run_node(config: NodeConfig) -> int:
@@ -176,7 +203,5 @@ def run_node(config: NodeConfig) -> int:
 
 def run_compiler(_endpoint: str, _cache_dir: str) -> None:
     """Entry of a compiler that nobody asks."""
-    import signal
-
     while True:
         signal.pause()
