@@ -28,6 +28,14 @@ FULL_ROUND = 100 * PERCENT
 """What a round of execution on one core is worth."""
 
 
+LAST_ID = CanisterId(b"\xff" * 29)
+"""Not below any canister id."""
+
+
+def _id_of(entry: tuple[int, CanisterId]) -> CanisterId:
+    return entry[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Front:
     """A set of canisters, as its members or as everyone else, whichever is shorter."""
@@ -165,18 +173,41 @@ class SharedPriority:
             return Front(True, excluded)
         level = -first[0] - self.shared
         sure = bisect_left(self._order, (-level, CanisterId(b"")))
-        doubtful = bisect_right(self._order, (self._odd.given - level, CanisterId(b"\xff" * 29)))
-        before = [i for _, i in self._order[sure:doubtful] if self.key(canisters[i]) < first]
-        before += [i for i in self._allocated if self.key(canisters[i]) < first]
-        if sure > len(self._ids) // 2:
-            excluded.update((i, None) for _, i in self._order[sure:])
-            excluded.update(self._allocated)
-            for canister_id in before:
-                excluded.pop(canister_id)
-            excluded.update(dict.fromkeys(busy))
-            return Front(True, excluded)
-        before += [i for _, i in self._order[:sure]]
-        return Front(False, {i: None for i in before if i not in excluded})
+        doubtful = bisect_right(self._order, (self._odd.given - level, LAST_ID))
+        before, behind = self._split(sure, doubtful, first)
+        allocated = [i for i in self._allocated if self.key(canisters[i]) < first]
+        if sure + sum(len(part) for part in before) > len(self._ids) // 2:
+            spared = dict.fromkeys(i for part in (*behind, range(doubtful, len(self._order))) for i in self._ids_at(part))
+            spared.update((i, None) for i in self._allocated if i not in allocated)
+            spared.update(excluded)
+            return Front(True, spared)
+        members = [i for part in (*before, range(sure)) for i in self._ids_at(part)]
+        return Front(False, {i: None for i in (*allocated, *members) if i not in excluded})
+
+    def _ids_at(self, places: range) -> list[CanisterId]:
+        return [i for _, i in self._order[places.start : places.stop]]
+
+    def _split(self, start: int, stop: int, first: tuple[int, CanisterId]) -> tuple[list[range], list[range]]:
+        """Places in the order whose canisters come before this key, and the others, by ranges.
+
+        Among equal own differences priority doesn't fall as ids rise, since odd units go to the last ids; so those above the
+        level are the group's tail, those at the level a run just before it, of which lower ids come first.
+        """
+        before, behind = [], []
+        while start < stop:
+            own = self._order[start][0]
+            end = bisect_right(self._order, (own, LAST_ID), start)
+            missing = own - first[0] - self.shared  # odd units that put a canister of this group at the level
+            at = bisect_left(self._order, missing, start, end, key=self._odd_of)
+            above = bisect_left(self._order, missing + 1, at, end, key=self._odd_of)
+            lower = bisect_left(self._order, first[1], at, above, key=_id_of)
+            before += [range(at, lower), range(above, end)]
+            behind += [range(start, at), range(lower, above)]
+            start = end
+        return before, behind
+
+    def _odd_of(self, entry: tuple[int, CanisterId]) -> int:
+        return self._odd.at(bisect_left(self._ids, entry[1]))
 
     def end_round(
         self, front: Front, executed: Iterable[CanisterId], canisters: Mapping[CanisterId, Canister]
