@@ -92,6 +92,7 @@ class _Limits:
 
 def build_streams(port: StreamBuilding) -> StreamCounts:
     """Route refunds, then one message per turn until every queue is empty or waits for a full stream."""
+    trace.emit("message_routing.stream_builder.build_streams", port.routing.own_subnet)
     counts, limits = StreamCounts(), _Limits(port)
     _route_refunds(port, limits, counts)
     turns = deque(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
 
+from ic_types import trace
 from ic_types.errors import SandboxFailure
 from ic_types.principal import CanisterId
 from sandbox.answer_check import Asked, check_answer, check_stop
@@ -110,6 +111,7 @@ class Conversation:
 
         Raises: SandboxFailure.
         """
+        trace.emit("sandbox.conversation.run", self.canister_id, message.entry.value)
         answer = self.predicted(message, context)
         if answer is not None:
             return answer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ic_types import trace
 from ic_types.principal import SubnetId
 from ic_types.units import StreamIndex
 from subnet.coordinator.ingress_pool import IngressPool, PooledMessage
@@ -56,6 +57,8 @@ def make_batch(network: Network, subnet: Subnet, pool: IngressPool, slices: tupl
         slices=slices,
         is_checkpoint=height % subnet.plan.limits.checkpoint_interval == 0,
     )
+    for one in taken:
+        trace.emit("subnet.coordinator.batch_maker.make_batch", one.ingress.message_id)
     return MadeBatch(batch, taken, expired)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ic_types import bls
+from ic_types import bls, trace
 from ic_types.errors import CertificationError
 
 ROOT_DOMAIN = bls.STATE_ROOT
@@ -40,6 +40,7 @@ def sign_all(tasks: Sequence[SigningTask]) -> list[bls.Combined]:
 
     Raises: CertificationError when a task has too few good shares.
     """
+    trace.emit("subnet.coordinator.certifier.sign_all", b"", f"{len(tasks)} signatures")
     try:
         signatures = [bls.combine(task.threshold, task.shares) for task in tasks]
     except CertificationError:

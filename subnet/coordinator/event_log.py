@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import structlog
 
+from ic_types.trace import TraceEvent
 from subnet.coordinator.network_state import Subnet
 from subnet.protocol import RoundResult
 
@@ -49,6 +50,10 @@ class EventLog:
             self._db.execute("BEGIN")
         row = (time.time_ns(), height, kind, json.dumps(fields, default=str))
         self._db.execute("INSERT INTO events (at_ns, height, kind, fields) VALUES (?, ?, ?, ?)", row)
+
+    def trace(self, height: int, event: TraceEvent) -> None:
+        """A step of a message on the coordinator's side; the nodes' steps come with their results."""
+        self.record(height, "trace", step=event.step, subject=event.subject.hex(), detail=event.detail)
 
     def heights(self, subnet: Subnet, height: int, hashes: Mapping[int, bytes]) -> None:
         """The state hashes of a subnet's nodes."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from configs.limits import SubnetLimits
+from ic_types import trace
 from ic_types.envelope import check_expiry, open_call
 from ic_types.errors import EnvelopeError
 from ic_types.messages import Ingress
@@ -63,6 +64,7 @@ class IngressPool:
         Raises: EnvelopeError when form, signature, expiry, size or destination is wrong.
         """
         message = open_call(raw, effective)
+        trace.emit("subnet.coordinator.ingress_pool.open", message.message_id, message.method)
         target = effective if message.receiver == MANAGEMENT_CANISTER else message.receiver
         subnet = default_subnet if target is None else self.subnet_of(target)
         if subnet is None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ic_types import trace
 from ic_types.errors import BadInput
 
 FILE_NAME = "journal.sqlite"
@@ -111,6 +112,7 @@ class Journal:
 
     def record_round(self, height: int, batches: Sequence[RecordedBatch]) -> None:
         """Record the batches of all subnets for this height; they are on disk afterwards unless all are empty."""
+        trace.emit("subnet.coordinator.journal.record_round", b"", str(height))
         self._begin()
         durable = False
         for subnet, batch in enumerate(batches):

@@ -14,7 +14,7 @@ import structlog
 import zmq
 
 from configs import log_setup
-from ic_types import wire
+from ic_types import trace, wire
 from ic_types.errors import IcsimError, WireError
 from subnet import control_protocol as cp
 from subnet.coordinator.assembly import assemble
@@ -46,6 +46,8 @@ def run_coordinator(config: CoordinatorConfig) -> int:
         coordinator = assemble(config, transport)
     except IcsimError as error:
         return _refuse_everything(transport, error)
+    if config.trace:
+        trace.set_sink(lambda event: coordinator.events.trace(coordinator.network.height + 1, event))
     process = CoordinatorProcess(coordinator, ControlDesk(coordinator), transport)
     try:
         return process.run()
