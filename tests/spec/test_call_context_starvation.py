@@ -69,7 +69,7 @@ def test_context_goes_when_answered_and_without_calls() -> None:
     assert isinstance(request, Request)
     world.answer(request, Reject(RejectCode.SYS_TRANSIENT, "later"))
     world.run_round()
-    assert canister.contexts == canister.callbacks == {}
+    assert (canister.contexts, canister.callbacks) == ({}, {})
 
 
 @pytest.mark.spec("rule-starvation")

@@ -228,7 +228,11 @@ class FakeExecutor:
             if run.error is not None:
                 break
         pages = Pages(tuple(range(run.pages)))
-        common = {"instructions": run.instructions, "slice_instructions": run.instructions, "logs": tuple(run.logs)}
+        common: dict[str, Any] = {
+            "instructions": run.instructions,
+            "slice_instructions": run.instructions,
+            "logs": tuple(run.logs),
+        }
         if run.error is not None:
             return Trapped(error_code=run.error[0], message=run.error[1], heap=pages, **common)
         return Finished(

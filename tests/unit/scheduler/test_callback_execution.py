@@ -66,7 +66,7 @@ def test_reply_callback_answers_the_original_call() -> None:
     ]
     last = world.executor.inputs[-1]
     assert (last.arg, last.caller, last.already_responded) == (b"x", USER, False)
-    assert canister.contexts == canister.callbacks == {}
+    assert (canister.contexts, canister.callbacks) == ({}, {})
     assert canister.version == 2
 
 
@@ -208,7 +208,7 @@ def test_deleted_context_only_takes_refunds() -> None:
     (callback,) = canister.callbacks.values()
     world.run_round()
     assert len(world.executor.executed) == runs
-    assert canister.contexts == canister.callbacks == {}
+    assert (canister.contexts, canister.callbacks) == ({}, {})
     assert canister.balance == before + 400 + callback.prepaid_execution + callback.prepaid_transmission - 5_000_000
     assert world.all_cycles() == 10**15 - 100  # 100 were accepted far away
 

@@ -174,7 +174,7 @@ def interleaved(seed: int) -> Driver:
                 step = rounds.send(result)
             except StopIteration as stop:
                 return cast("RoundSummary", stop.value)
-            result = side_by_side(step, execute, rng) if isinstance(step, Parallel) else execute(cast("Effect", step))
+            result = side_by_side(step, execute, rng) if isinstance(step, Parallel) else execute(step)
 
     return driver
 

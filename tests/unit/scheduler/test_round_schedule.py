@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -237,7 +238,7 @@ def test_subnet_messages_run_until_their_budget_is_used() -> None:
     world, (a,) = world_of(1, instructions_per_round=160)
     spent = []
 
-    def message() -> object:
+    def message() -> Any:
         spent.append(6)
         return 6
         yield

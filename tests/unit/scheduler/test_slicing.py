@@ -221,7 +221,7 @@ def test_debit_can_fail_a_message_that_spends() -> None:
     assert cycles_account.charge_ingress(world, canister, 5_000) is None
     world.run_rounds()
     assert world.error_of(message_id)[0] is ErrorCode.CANISTER_OUT_OF_CYCLES
-    assert canister.callbacks == canister.contexts == {}
+    assert (canister.callbacks, canister.contexts) == ({}, {})
     assert canister.version == 0
 
 
@@ -255,7 +255,7 @@ def test_long_callback(ends: tuple[object, ...]) -> None:
         check_invariants(canister)
     world.run_round()
     assert world.outcome(message_id) is not None
-    assert canister.callbacks == canister.contexts == {}
+    assert (canister.callbacks, canister.contexts) == ({}, {})
     assert world.all_cycles() == 10**15
     last = world.executor.executed[-1][1]
     assert last is (EntryPoint.REPLY if ends[0] == "reply" else EntryPoint.CLEANUP)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from configs.fees import CyclesCostSchedule
@@ -13,7 +15,7 @@ from tests.support.fake_executor import FakeWorld, call, reply, set_timer, trap,
 LETTERS = {EntryPoint.HEARTBEAT: "h", EntryPoint.GLOBAL_TIMER: "t", EntryPoint.UPDATE: "m"}
 
 
-def world_with(*entry_points: str, **settings: int) -> tuple[FakeWorld, Canister]:
+def world_with(*entry_points: str, **settings: Any) -> tuple[FakeWorld, Canister]:
     """A canister that exports these; its tasks cost one instruction."""
     world = FakeWorld(**settings)
     canister = world.add_canister(entry_points=entry_points)
@@ -103,7 +105,7 @@ def test_no_tasks_unless_running(status: RunStatus) -> None:
 
 def test_task_that_cannot_be_paid_is_dropped_silently() -> None:
     """A canister low on cycles skips heartbeats and timers; the timer stays armed."""
-    world, canister = world_with("heartbeat", "global_timer", fees=CyclesCostSchedule())  # type: ignore[arg-type]
+    world, canister = world_with("heartbeat", "global_timer", fees=CyclesCostSchedule())
     canister.balance = type(canister.balance)(10**9)
     canister.global_timer = TimeNs(1)
     world.touch(canister.canister_id)
