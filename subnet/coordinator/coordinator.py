@@ -30,6 +30,7 @@ from subnet.coordinator.ports import Ports, ReplyAddress
 from subnet.coordinator.relay import Relay
 from subnet.coordinator.requests import RequestBook
 from subnet.coordinator.rounds import RoundHooks, Rounds
+from subnet.coordinator.stage_times import StageTimes
 from subnet.network_config import CoordinatorConfig
 from subnet.protocol import (
     Batch,
@@ -80,6 +81,7 @@ class Coordinator:
     """Stop at replay_to, record nothing."""
     stopping: bool = False
     started_at: float = 0.0
+    stages: StageTimes = field(default_factory=StageTimes)
     relay: Relay = field(init=False)
     keeper: NodeKeeper = field(init=False)
     rounds: Rounds = field(init=False)
@@ -97,7 +99,7 @@ class Coordinator:
         round_hooks = RoundHooks(
             certified=self._on_certified, finished=self._on_finished, diverged=self._on_diverged, fail=self.fail
         )
-        self.rounds = Rounds(self.network, self.ports, dispatcher, round_hooks)
+        self.rounds = Rounds(self.network, self.ports, dispatcher, round_hooks, self.stages)
         self.started_at = self.ports.clock()
 
     # --- state for others
@@ -178,6 +180,9 @@ class Coordinator:
     def _on_result(self, node: Node, result: RoundResult) -> None:
         self._dispatcher.answered(node)
         if node.phase is NodePhase.LIVE and result.height == self.rounds.height and result.height == node.height + 1:
+            subnet = self.network.subnets[node.subnet]
+            if node is subnet.live()[0]:
+                self.events.node_trace(subnet, result)
             self.rounds.result(node, result)
             return
         problem = self.keeper.caught_up_result(node, result)
@@ -249,9 +254,10 @@ class Coordinator:
             batches = [wire.decode(raw, Batch) for raw in raws]
             self._follow_journal(height, batches)
         else:
-            made = [make_batch(self.network, subnet, self.pool, tuple(subnet.slices)) for subnet in self.network.subnets]
-            batches = [one.batch for one in made]
-            raws = [wire.encode(batch) for batch in batches]
+            with self.stages("make batches"):
+                made = [make_batch(self.network, subnet, self.pool, tuple(subnet.slices)) for subnet in self.network.subnets]
+                batches = [one.batch for one in made]
+                raws = [wire.encode(batch) for batch in batches]
             self._record(height, made, raws)
         pairs = [(raw, batch.randomness) for raw, batch in zip(raws, batches, strict=True)]
         self.rounds.begin(height, pairs, fetch_slices=height >= self.replay_to)
@@ -270,7 +276,8 @@ class Coordinator:
             for message in one.expired:
                 self.book.expire(message.ingress.message_id, height)
                 self.driving.expired(message.ingress.message_id, height)
-        self.journal.record_round(height, rows)
+        with self.stages("journal"):
+            self.journal.record_round(height, rows)
 
     def _follow_journal(self, height: int, batches: list[Batch]) -> None:
         for subnet, batch in zip(self.network.subnets, batches, strict=True):
@@ -304,7 +311,8 @@ class Coordinator:
             self._on_replay_differs(subnet, height, recorded, agreed)
             return
         if not self.replay_only:
-            self.journal.record_height(subnet.place, height, agreed)
+            with self.stages("journal"):
+                self.journal.record_height(subnet.place, height, agreed)
         self.events.heights(subnet, height, {index: one.state_hash for index, one in sorted(subnet.results.items())})
         self.events.round(subnet, result)
         for name, value in result.stats.items():
@@ -312,6 +320,8 @@ class Coordinator:
             subnet.totals[name] = value if standing else subnet.totals.get(name, 0) + value
         for name, value in result.stage_ns.items():
             subnet.stage_ns[name] = subnet.stage_ns.get(name, 0) + value
+        for name, value in result.stage_cpu_ns.items():
+            subnet.stage_cpu_ns[name] = subnet.stage_cpu_ns.get(name, 0) + value
         for outcome in result.outcomes:
             self.book.answer(outcome, height)
             self.driving.answered(outcome, height)

@@ -71,6 +71,9 @@ class EventLog:
         """One line per round that did something."""
         if result.stats.get("messages") or result.outcomes or result.stats.get("refused_slices"):
             self.record(result.height, "round_finished", subnet=subnet.plan.name, outcomes=len(result.outcomes), **result.stats)
+
+    def node_trace(self, subnet: Subnet, result: RoundResult) -> None:
+        """The steps of messages on one node, when its answer comes."""
         for step, subject, detail in result.trace:
             self.record(result.height, "trace", subnet=subnet.plan.name, step=step, subject=subject.hex(), detail=detail)
 
