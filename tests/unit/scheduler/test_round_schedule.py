@@ -243,7 +243,7 @@ def test_subnet_messages_run_until_their_budget_is_used() -> None:
         return 6
         yield
 
-    world.subnet_messages = [message] * 3  # type: ignore[list-item]
+    world.subnet_messages = [message] * 3
     message_id = world.ingress(a, [reply()])
     assert world.run_round().subnet_messages == 2
     assert world.outcome(message_id) == b""
