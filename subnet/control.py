@@ -39,9 +39,10 @@ class ControlClient:
 
     def __init__(self, socket_dir: str | Path) -> None:
         self.folder = Path(socket_dir)
-        self._owner = owner_of(self.folder)
-        if self._owner is None:
+        owner = owner_of(self.folder)
+        if owner is None:
             raise NetworkError(f"no network runs in {self.folder}; start one with `icsim up TOPOLOGY`")
+        self._owner: tuple[int, int] = owner
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -169,8 +170,8 @@ class ControlClient:
                 return None
 
     def _alive(self) -> bool:
-        now = owner_of(self.folder)
-        return now is not None and is_alive(*now)
+        self._owner = owner_of(self.folder) or self._owner
+        return is_alive(*self._owner)
 
 
 def _checked(raw: bytes, kind: type[T]) -> T:
