@@ -1,0 +1,137 @@
+"""Writes docs/spec_coverage.md: which tests check which rule of the interface specification.
+
+Plumbing. The rules are listed in tests/spec/headings.toml and tests/spec/system_api.toml; tests name theirs by the marker
+`@pytest.mark.spec("<rule>")`, on a function, a class or, as `pytestmark`, on a whole module. Read without running anything.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "spec_coverage.md"
+FUNCTION_PREFIX = "ic0."
+INTRODUCTION = """# Coverage of the specification
+
+Which tests check which rule: one row per heading of the interface specification's chapter "Abstract behavior", and one per function
+of the System API. Written by `python tools/spec_coverage.py` from the `spec` markers of the tests; don't edit it.
+*To come* names the row of the [roadmap](roadmap.md) that completes a rule; a rule without tests that nothing completes stands out
+as **none**. Contexts are the letters of the chapter "Canister interface", "Overview of imports".
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading of the chapter."""
+
+    rule: str
+    title: str
+    later: str = ""
+    """Row of the roadmap that completes the rule."""
+    group: bool = False
+    """It holds other headings and no rule of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A test that names a rule."""
+
+    rule: str
+    path: str
+    test: str
+
+
+def headings() -> list[Heading]:
+    """The headings, in the order of the chapter."""
+    table = tomllib.loads((ROOT / "tests/spec/headings.toml").read_text())
+    return [Heading(row["id"], row["title"], row.get("later", ""), row.get("group", False)) for row in table["heading"]]
+
+
+def system_api() -> dict[str, str]:
+    """Contexts of every function of the System API, by name."""
+    contexts: dict[str, str] = tomllib.loads((ROOT / "tests/spec/system_api.toml").read_text())["contexts"]
+    return contexts
+
+
+def known_rules() -> set[str]:
+    """What a marker may name."""
+    return {heading.rule for heading in headings()} | {FUNCTION_PREFIX + name for name in system_api()}
+
+
+def marked_tests() -> list[Marked]:
+    """All marked tests of the project, by path and position."""
+    found: list[Marked] = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        found += _of_module(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text()))
+    return found
+
+
+def _of_module(path: str, tree: ast.Module) -> Iterator[Marked]:
+    shared: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "pytestmark" for t in node.targets):
+            shared += _rules(node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value])
+    for node in tree.body:
+        outer = [*shared, *_rules(node.decorator_list)] if isinstance(node, ast.ClassDef) else shared
+        for test in node.body if isinstance(node, ast.ClassDef) else [node]:
+            if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
+                for rule in dict.fromkeys([*outer, *_rules(test.decorator_list)]):
+                    yield Marked(rule, path, test.name)
+
+
+def _rules(marks: list[ast.expr]) -> list[str]:
+    """The rules named by `pytest.mark.spec(rule, ...)` among these expressions."""
+    return [
+        str(mark.args[0].value)
+        for mark in marks
+        if isinstance(mark, ast.Call)
+        and isinstance(mark.func, ast.Attribute)
+        and mark.func.attr == "spec"
+        and mark.args
+        and isinstance(mark.args[0], ast.Constant)
+    ]
+
+
+def page() -> str:
+    """The whole page."""
+    tests: dict[str, list[Marked]] = {}
+    for marked in marked_tests():
+        tests.setdefault(marked.rule, []).append(marked)
+    lines = [INTRODUCTION, "## Abstract behavior", "", "| rule | heading | tests | to come |", "| --- | --- | --- | --- |"]
+    for heading in headings():
+        covered = "" if heading.group else _tests(tests.get(heading.rule, []), heading.later)
+        lines.append(f"| `{heading.rule}` | {heading.title} | {covered} | {heading.later} |")
+    lines += ["", "## System API", "", "| function | contexts | tests |", "| --- | --- | --- |"]
+    for name, contexts in system_api().items():
+        letters = contexts.replace("*", "\\*")
+        lines.append(f"| `{name}` | {letters} | {_tests(tests.get(FUNCTION_PREFIX + name, []), '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _tests(marked: list[Marked], later: str) -> str:
+    """Tests by file, each file once."""
+    files: dict[str, list[str]] = {}
+    for test in marked:
+        files.setdefault(test.path, []).append(test.test.removeprefix("test_"))
+    if not files:
+        return "" if later else "**none**"
+    return "; ".join(f"[{Path(path).stem}](../{path}): {', '.join(names)}" for path, names in files.items())
+
+
+def main() -> int:
+    """Write the page; 1 if a test names a rule that doesn't exist."""
+    known = known_rules()
+    strangers = [marked for marked in marked_tests() if marked.rule not in known]
+    for marked in strangers:
+        print(f"{marked.path}, {marked.test}: unknown rule {marked.rule!r}; see tests/spec/headings.toml", file=sys.stderr)
+    PAGE.write_text(page())
+    return 1 if strangers else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
