@@ -16,6 +16,7 @@ from typing import Any
 from configs.loader import topology_from_dict
 from configs.topology import Topology
 from ic_types import wire
+from subnet.control import ControlClient
 from subnet.coordinator.plan_reader import encode_phases, read_plan
 from subnet.launch import RunningNetwork, start_network
 from subnet.network_config import CoordinatorConfig
@@ -64,6 +65,21 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+class CpuMeter:
+    """CPU time of a network's processes from now on, by kind; sandboxes that come or go meanwhile are counted while they live."""
+
+    def __init__(self, client: ControlClient) -> None:
+        self._client = client
+        self._before = {p.pid: cpu_seconds(p.pid) for p in client.processes().processes}
+
+    def used(self) -> dict[str, float]:
+        """Seconds by kind of process, all processes of a kind added."""
+        found: dict[str, float] = {}
+        for p in self._client.processes().processes:
+            found[p.kind] = found.get(p.kind, 0.0) + cpu_seconds(p.pid) - self._before.get(p.pid, 0.0)
+        return dict(sorted(found.items()))
 
 
 def memory_bytes(pid: int) -> tuple[int, int]:

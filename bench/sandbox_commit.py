@@ -1,6 +1,7 @@
 """Messages per second of one canister through the node's controller, each committed before the next is asked for.
 
-Beside it the bare loop with the same canister and heap, measured in the same run. Run: python -m bench.sandbox_commit [--profile N]
+Beside it the bare loop with the same canister and heap, measured in the same run.
+Run: python -m bench.sandbox_commit [--profile BATCH]
 """
 
 from __future__ import annotations

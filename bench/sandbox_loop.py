@@ -25,7 +25,8 @@ from configs.fees import CyclesCostSchedule  # noqa: E402
 from configs.limits import SubnetLimits  # noqa: E402
 from ic_types import wire  # noqa: E402
 from ic_types.principal import Principal  # noqa: E402
-from sandbox.protocol import (  # noqa: E402
+from sandbox.module_info import ModuleInfo  # noqa: E402
+from sandbox.protocol import (
     Close,
     EntryPoint,
     Environment,
@@ -35,7 +36,6 @@ from sandbox.protocol import (  # noqa: E402
     ExecutionInput,
     Finished,
     MemoryImage,
-    ModuleInfo,
     Open,
     Opened,
 )

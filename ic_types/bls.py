@@ -196,4 +196,6 @@ def _lagrange(indices: tuple[int, ...]) -> tuple[list[int], int]:
     tops = [math.prod(j for j in indices if j != i) for i in indices]
     bottoms = [math.prod(j - i for j in indices if j != i) for i in indices]
     divisor = math.lcm(*bottoms)
-    return [top * (divisor // bottom) for top, bottom in zip(tops, bottoms, strict=True)], divisor
+    factors = [top * (divisor // bottom) for top, bottom in zip(tops, bottoms, strict=True)]
+    common = math.gcd(divisor, *factors)  # for holders 1..t nothing is left to divide by
+    return [factor // common for factor in factors], divisor // common

@@ -25,7 +25,7 @@ import wasmtime
 from ic_types import wire
 from ic_types.errors import IcsimError, InvalidWasm, WireError
 from sandbox.engine_config import fingerprint, make_engine
-from sandbox.protocol import ModuleInfo
+from sandbox.module_info import ModuleInfo
 from sandbox.wasm.module import ModuleLimits
 from sandbox.wasm.prepare import Prepared, prepare
 

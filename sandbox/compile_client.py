@@ -14,7 +14,7 @@ from zmq.utils.monitor import parse_monitor_message
 from configs.limits import SubnetLimits
 from ic_types import wire
 from ic_types.errors import SandboxFailure
-from sandbox.protocol import CompileDone, CompileFailed, CompileRefused, CompileRequest
+from sandbox.module_info import CompileDone, CompileFailed, CompileRefused, CompileRequest
 
 CompileAnswer: TypeAlias = CompileDone | CompileRefused
 _MAX_TRIES = 3

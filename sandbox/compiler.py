@@ -26,7 +26,7 @@ from ic_types.errors import InvalidWasm, WireError
 from sandbox import artefacts, kernel
 from sandbox.artefacts import ArtefactUnusable
 from sandbox.confinement import close_other_descriptors, confine
-from sandbox.protocol import CompileDone, CompileFailed, CompileRefused, CompileRequest, ModuleInfo
+from sandbox.module_info import CompileDone, CompileFailed, CompileRefused, CompileRequest, ModuleInfo
 from sandbox.wasm.prepare import prepare, refusal_charge
 
 Reply: TypeAlias = CompileDone | CompileRefused | CompileFailed

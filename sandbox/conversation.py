@@ -100,7 +100,8 @@ class Conversation:
         self._take_stock()
         if not self.ahead:
             return None
-        if self.ahead[0][0] != message:
+        foreseen = self.ahead[0][0]
+        if foreseen is not message and foreseen != message:
             self._discard_ahead()
             return None
         self.hits += 1

@@ -10,8 +10,9 @@ import itertools
 from dataclasses import dataclass, field
 
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
+from sandbox.module_info import ModuleInfo
 from sandbox.paged_memory import PagedMemory
-from sandbox.protocol import Finished, ModuleInfo
+from sandbox.protocol import Finished
 
 _sessions = itertools.count(1)
 

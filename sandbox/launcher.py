@@ -126,8 +126,9 @@ class ForkLauncher(_PacketLauncher):
 
     def close(self) -> None:
         """End the helper and everything that it started."""
-        super().close()
         if self.pid:
+            self._connection.shutdown(socket.SHUT_RDWR)  # later forks may hold copies of the socket
+            super().close()
             os.waitpid(self.pid, 0)
             self.pid = 0
 

@@ -107,6 +107,8 @@ class PagedMemory(PageTable):
 
     def commit(self, indices: Sequence[int], content: bytes) -> int:
         """Take over these pages (ascending, no repeats); returns how many really changed. The others aren't written."""
+        if not indices:
+            return 0
         changed = self._changed(indices, content)
         if not changed:
             return 0

@@ -2,8 +2,7 @@
 
 Rule module. The node sends a request, the sandbox answers it with exactly one reply that carries the same cookie; the one
 exception is `Executed(stop=SETTLE)`, after which the node sends `Settled` (or `Abort`) and the sandbox goes on.
-Which side may create an id: session and cookie the node, nothing the sandbox.
-Nothing a sandbox sends is believed before `sandbox.answer_check` has seen it.
+Ids are the node's; nothing a sandbox sends is believed before `sandbox.answer_check` has seen it.
 """
 
 from __future__ import annotations
@@ -222,8 +221,6 @@ class Trapped:
     heap_touched: tuple[int, ...] = ()
     """OS pages this message wrote, for the reset."""
     stable_touched: tuple[int, ...] = ()
-    heap_changed: int = 0
-    """Ignored by the node except as a bound; dirty pages of a failed message are charged from `heap`."""
     heap: Pages = Pages()
     """Content of the written heap pages: the dirty-page charge applies to failed messages too."""
 
@@ -403,102 +400,3 @@ class Close:
     """End the process; not answered."""
 
     cookie: int
-
-
-# --- modules
-
-
-@wire.message
-@dataclass(frozen=True, slots=True)
-class GlobalInfo:
-    """A mutable global, exported by instrumentation under `export`."""
-
-    export: str
-    kind: str
-    """i32, i64, f32, f64 or v128."""
-    initial: int
-    """Bits after instantiation."""
-
-
-@wire.message
-@dataclass(frozen=True, slots=True)
-class CustomSection:
-    """An `icp:public` or `icp:private` section."""
-
-    name: str
-    public: bool
-    content: bytes
-
-
-@wire.message
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleInfo:
-    """What the node knows of a module after validation and instrumentation."""
-
-    module_hash: bytes
-    """SHA-256 of the bytes as submitted (possibly gzipped)."""
-    wasm64: bool
-    updates: tuple[str, ...] = ()
-    queries: tuple[str, ...] = ()
-    composite_queries: tuple[str, ...] = ()
-    entry_points: tuple[str, ...] = ()
-    """Exported `canister_init`, `canister_heartbeat`, ...; `canister_start` when the module has a start function."""
-    custom_sections: tuple[CustomSection, ...] = ()
-    compile_instructions: int = 0
-    """Charged to an install: 6000 per operator after instrumentation, 2 operators per global."""
-    heap_pages_initial: int = 0
-    """Wasm pages."""
-    heap_pages_max: int = 0
-    globals: tuple[GlobalInfo, ...] = ()
-    initial_pages: Pages = Pages()
-    """Active data segments, laid out as OS pages."""
-    has_memory: bool = True
-    reuse_safe: bool = True
-    """No data segment is ever dropped: a used instance with memory and globals restored is as good as a new one."""
-
-
-# --- compiler
-
-
-@wire.message
-@dataclass(frozen=True, slots=True)
-class CompileRequest:
-    """Validate, instrument and compile this module (or find it in the cache)."""
-
-    cookie: int
-    wasm: bytes
-    max_stable_memory: int
-    max_wasm32_heap: int
-    max_wasm64_heap: int
-    dirty_page_overhead: int = 1000
-    compile_cost_per_operator: int = 6000
-
-
-@wire.message
-@dataclass(frozen=True, slots=True)
-class CompileDone:
-    """The artefact lies in the cache under this name, authenticated; `sandbox.artefacts.load` reads it."""
-
-    cookie: int
-    info: ModuleInfo
-    artefact: str
-
-
-@wire.message
-@dataclass(frozen=True, slots=True)
-class CompileRefused:
-    """The module breaks a rule (IC0505)."""
-
-    cookie: int
-    reason: str
-    charged_instructions: int
-    """6000 x decoded size in bytes."""
-
-
-@wire.message
-@dataclass(frozen=True, slots=True)
-class CompileFailed:
-    """The compiler could not do its work (killed, out of memory, disk full): local, never a state change."""
-
-    cookie: int
-    reason: str

@@ -10,12 +10,16 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import zmq
 
 from ic_types.errors import SandboxFailure
 from ic_types.units import OS_PAGE_BYTES
 from sandbox.launcher import LaunchedSandbox, Launcher
+
+
+_POLLIN: Final = int(zmq.POLLIN)
 
 
 @dataclass(slots=True, eq=False)
@@ -137,10 +141,11 @@ class SandboxPool:
 
     # --- talking
 
-    def received(self) -> Iterator[tuple[SandboxProcess, bytes]]:
-        """Messages that have arrived; those of processes that were ended are dropped."""
+    def received(self, ready: bool) -> Iterator[tuple[SandboxProcess, bytes]]:
+        """Messages that have arrived; those of processes that were ended are dropped. `ready`: there is one at least."""
         router = self.router
-        while int(router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        while ready or self._has_more():
+            ready = False
             frames = router.recv_multipart()
             process = self._by_identity.get(frames[0])
             if process is None or len(frames) != 2:
@@ -149,6 +154,9 @@ class SandboxPool:
                 process.connected = True
                 self._flush(process)
             yield process, frames[1]
+
+    def _has_more(self) -> bool:
+        return bool(int(self.router.getsockopt(zmq.EVENTS)) & _POLLIN)
 
     def used(self, process: SandboxProcess) -> None:
         """It was used just now, so it is the last to be evicted."""

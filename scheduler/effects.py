@@ -12,7 +12,8 @@ from typing import TypeAlias, TypeVar
 
 from ic_types.principal import CanisterId
 from sandbox.execution_state import ExecutionState
-from sandbox.protocol import Answer, ExecutionContext, ExecutionInput, ModuleInfo
+from sandbox.module_info import ModuleInfo
+from sandbox.protocol import Answer, ExecutionContext, ExecutionInput
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ cookie. A batch is everything a round depends on: state(h) = f(state(h-1), batch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
@@ -151,6 +151,8 @@ class RoundResult:
     trace: tuple[tuple[str, bytes, str], ...] = ()
     stage_ns: dict[str, int]
     """Wall time per stage on this node, for benchmarks; never feeds a decision."""
+    stage_cpu_ns: dict[str, int] = field(default_factory=dict)
+    """CPU time of the node's own thread per stage."""
 
 
 @wire.message

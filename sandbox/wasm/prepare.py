@@ -14,7 +14,7 @@ import wasmtime
 
 from ic_types.errors import InvalidWasm
 from sandbox.engine_config import make_validation_engine
-from sandbox.protocol import GlobalInfo, ModuleInfo
+from sandbox.module_info import GlobalInfo, ModuleInfo
 from sandbox.wasm import decoding, segments, validation
 from sandbox.wasm import module as modules
 from sandbox.wasm.binary import TYPE_NAMES

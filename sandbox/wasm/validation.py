@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ic_types.errors import InvalidWasm
 from ic_types.units import WASM_PAGE_BYTES
-from sandbox.protocol import CustomSection
+from sandbox.module_info import CustomSection
 from sandbox.wasm import binary
 from sandbox.wasm.binary import I32, I64, TYPE_NAMES
 from sandbox.wasm.imports import IC0, SIGNATURES

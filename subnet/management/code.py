@@ -14,7 +14,8 @@ from ic_types.candid.values import Value
 from ic_types.reject import ErrorCode, Payload, reject
 from ic_types.units import Cycles, NumBytes, NumInstructions, TimeNs
 from sandbox.execution_state import ExecutionState
-from sandbox.protocol import EntryPoint, ModuleInfo
+from sandbox.module_info import ModuleInfo
+from sandbox.protocol import EntryPoint
 from scheduler import answer_application, call_context_rules, cycles_account, error_texts
 from scheduler.canister import Canister
 from scheduler.core import Core

@@ -15,7 +15,7 @@ from configs.limits import SubnetLimits
 from ic_types.errors import SandboxFailure
 from sandbox.controller import SandboxController
 from sandbox.execution_state import ExecutionState
-from sandbox.protocol import CompileDone, CompileRefused
+from sandbox.module_info import CompileDone, CompileRefused
 from scheduler.effects import (
     AbortMessage,
     Compiled,

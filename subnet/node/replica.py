@@ -81,12 +81,14 @@ class Replica:
         Raises: SandboxFailure when a message can't be executed on this machine.
         """
         stages: dict[str, int] = {}
-        last = time.perf_counter_ns()
+        cpu_stages: dict[str, int] = {}
+        last, last_cpu = time.perf_counter_ns(), time.thread_time_ns()
 
         def lap(stage: str) -> None:
-            nonlocal last
-            now = time.perf_counter_ns()
-            stages[stage], last = now - last, now
+            nonlocal last, last_cpu
+            now, now_cpu = time.perf_counter_ns(), time.thread_time_ns()
+            stages[stage], cpu_stages[stage] = now - last, now_cpu - last_cpu
+            last, last_cpu = now, now_cpu
 
         for fault in self.faults:
             fault.strike(self, batch.height)
@@ -116,6 +118,7 @@ class Replica:
             next_due_ns=self._next_due(),
             stats=_stats(counts, self),
             stage_ns=stages,
+            stage_cpu_ns=cpu_stages,
         )
         lap("sign")
         return replace(result, trace=take_trace())

@@ -22,6 +22,7 @@ from ic_types.reject import ErrorCode, Payload
 from ic_types.units import Cycles, Height, TimeNs
 from message_routing.queues import CanisterQueues
 from sandbox.execution_state import ExecutionState
+from sandbox.module_info import ModuleInfo
 from sandbox.protocol import (
     Answer,
     Closure,
@@ -29,7 +30,6 @@ from sandbox.protocol import (
     ExecutionContext,
     ExecutionInput,
     Finished,
-    ModuleInfo,
     OutgoingCall,
     Pages,
     Paused,

@@ -18,7 +18,8 @@ from ic_types.units import CallbackId, Cycles, TimeNs
 from message_routing.queues import CanisterQueues
 from message_routing.routing_table import RoutingTable, allocation_range
 from sandbox.execution_state import ExecutionState
-from sandbox.protocol import CustomSection, EntryPoint, ExecutionInput, Finished, ModuleInfo, Pages, Trapped
+from sandbox.module_info import CustomSection, ModuleInfo
+from sandbox.protocol import EntryPoint, ExecutionInput, Finished, Pages, Trapped
 from scheduler.canister import Canister
 from scheduler.effects import Compiled, CompileError, CompileModule, Effect, EffectResult, Effects, RunMessage
 from subnet.management import candid_types, dispatch

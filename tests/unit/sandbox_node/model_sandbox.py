@@ -17,6 +17,7 @@ from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types.principal import Principal
 from sandbox.execution_state import ExecutionState
+from sandbox.module_info import GlobalInfo, ModuleInfo
 from sandbox.protocol import (
     Abort,
     Aborted,
@@ -27,9 +28,7 @@ from sandbox.protocol import (
     ExecutionContext,
     ExecutionInput,
     Finished,
-    GlobalInfo,
     MemoryImage,
-    ModuleInfo,
     Open,
     Opened,
     Pages,

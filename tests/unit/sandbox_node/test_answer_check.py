@@ -12,6 +12,7 @@ from ic_types.errors import SandboxFailure
 from ic_types.principal import Principal
 from ic_types.reject import ErrorCode
 from sandbox.answer_check import Asked, check_answer
+from sandbox.module_info import GlobalInfo, ModuleInfo
 from sandbox.protocol import (
     Answer,
     Closure,
@@ -19,8 +20,6 @@ from sandbox.protocol import (
     ExecutionContext,
     ExecutionInput,
     Finished,
-    GlobalInfo,
-    ModuleInfo,
     OutgoingCall,
     Pages,
     Paused,

@@ -12,7 +12,7 @@ from configs.limits import SubnetLimits
 from ic_types import wire
 from ic_types.errors import SandboxFailure
 from sandbox.compile_client import CompileAnswer, CompileClient
-from sandbox.protocol import CompileDone, CompileFailed, CompileRefused, CompileRequest, ModuleInfo
+from sandbox.module_info import CompileDone, CompileFailed, CompileRefused, CompileRequest, ModuleInfo
 
 INFO = ModuleInfo(module_hash=bytes(32), wasm64=False)
 

@@ -18,6 +18,7 @@ from ic_types import wire
 from ic_types.principal import Principal
 from sandbox.artefacts import native_code, sealed
 from sandbox.dirty_pages import DirtyPages, open_detector
+from sandbox.module_info import ModuleInfo
 from sandbox.protocol import (
     Abort,
     Aborted,
@@ -30,7 +31,6 @@ from sandbox.protocol import (
     ExecutionInput,
     Finished,
     MemoryImage,
-    ModuleInfo,
     Open,
     Opened,
     Pages,

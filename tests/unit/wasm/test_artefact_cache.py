@@ -16,7 +16,7 @@ from ic_types.errors import InvalidWasm
 from sandbox import artefacts
 from sandbox.artefacts import ArtefactUnusable, artefact_name, compile_locally, load, store
 from sandbox.engine_config import make_engine
-from sandbox.protocol import ModuleInfo
+from sandbox.module_info import ModuleInfo
 from tests.support.wasm_samples import COUNTER, HEAP_COUNTER, compile_wat
 
 LIMITS = SubnetLimits()

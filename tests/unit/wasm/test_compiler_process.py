@@ -15,7 +15,7 @@ import zmq
 
 from ic_types import wire
 from sandbox import artefacts, compiler
-from sandbox.protocol import CompileDone, CompileFailed, CompileRefused, CompileRequest
+from sandbox.module_info import CompileDone, CompileFailed, CompileRefused, CompileRequest
 from tests.support.wasm_samples import COUNTER, HEAP_COUNTER, compile_wat
 
 pytestmark = pytest.mark.slow
