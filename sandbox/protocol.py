@@ -222,7 +222,7 @@ class Trapped:
     """OS pages this message wrote, for the reset."""
     stable_touched: tuple[int, ...] = ()
     heap: Pages = Pages()
-    """Content of the written heap pages: the dirty-page charge applies to failed messages too."""
+    """Written heap pages: the dirty-page charge applies to failed messages too."""
 
 
 @wire.message

@@ -194,7 +194,6 @@ class Runner:
             logs=tuple(state.logs),
             heap_touched=pages.indices,
             stable_touched=tuple(stable_marks) if self._tracking else (),
-            heap_changed=len(pages.indices),
             heap=pages,
         )
 

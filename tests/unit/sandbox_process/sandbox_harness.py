@@ -281,7 +281,7 @@ def essence(answer: Any) -> Any:
     """An answer without the pages, which may name unchanged ones."""
     if isinstance(answer, Finished):
         return replace(answer, heap=Pages(), stable=Pages(), slice_instructions=0)
-    return replace(answer, heap=Pages(), heap_touched=(), stable_touched=(), heap_changed=0, slice_instructions=0)
+    return replace(answer, heap=Pages(), heap_touched=(), stable_touched=(), slice_instructions=0)
 
 
 def contents(memory: NodeMemory) -> dict[int, bytes]:
