@@ -1,8 +1,7 @@
 """Requests and replies between a replica node and its sandboxes.
 
-Rule module. The node sends a request, the sandbox answers it with exactly one reply that carries the same cookie; the one
-exception is `Executed(stop=SETTLE)`, after which the node sends `Settled` (or `Abort`) and the sandbox goes on.
-Ids are the node's; nothing a sandbox sends is believed before `sandbox.answer_check` has seen it.
+Rule module. Each request is answered by one reply with the same cookie; only after `Executed(stop=SETTLE)` the node sends
+`Settled` (or `Abort`) and the sandbox goes on. Nothing a sandbox sends is believed before `sandbox.answer_check` has seen it.
 """
 
 from __future__ import annotations
