@@ -154,12 +154,9 @@ def _workload(summary: Mapping[str, Any]) -> list[Invariant]:
     if not phases:
         return []
     odd = [one for one in phases if one["unexpected"]]
-    if odd:
-        said = "; ".join(
-            f"{one['name']}: {one['unexpected']} of {one['sent']}, first: {one['first_unexpected']}" for one in odd
-        )
-        return [Invariant("every answer as the workload expects", False, said)]
-    return [Invariant("every answer as the workload expects", True, f"{sum(one['sent'] for one in phases)} calls and queries")]
+    told = [f"{one['name']}: {one['unexpected']} of {one['sent']}, first: {one['first_unexpected']}" for one in odd]
+    total = f"{sum(one['sent'] for one in phases):,} calls and queries"
+    return [Invariant("every answer as the workload expects", not odd, "; ".join(told) or total)]
 
 
 def _tokens(client: ControlClient, description: Description, recorded: RecordedInvariant) -> Invariant:

@@ -1,0 +1,111 @@
+"""`icsim up`: a network that keeps running, for the commands that act on it.
+
+Plumbing. In virtual time: rounds are made when a command asks for them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from configs.estimate import available_bytes, check_fits
+from configs.loader import load_topology
+from ic_types.errors import BadInput, IcsimError, NetworkError
+from subnet.cli.options import execution_options, fault_options, run_options, topology_options
+from subnet.cli.progress import Watch
+from subnet.cli.run import shown_path
+from subnet.control import advertise, running_networks
+from subnet.lab import run_dir
+from subnet.lab.start import launch, new_config
+from subnet.launch import RunningNetwork
+
+
+@click.command()
+@click.argument("topology")
+@topology_options
+@click.option("--background", is_flag=True, help="Return when the network is ready; `icsim down` ends it.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run directory (default: a new one).")
+@click.option("--name", metavar="NAME", help="What other commands call it (default: the topology's name).")
+@click.option("--ready-file", type=click.Path(path_type=Path), metavar="PATH", help="Written when the network is ready.")
+@click.option("--workload", is_flag=True, help="Drive the topology's workload too, as rounds are made.")
+@click.option("--quiet", is_flag=True, help="No progress and no table.")
+@execution_options
+@fault_options
+def up(topology: str, **options: Any) -> int:
+    """Start a network, install its canisters, and keep it for `icsim call`, `query`, `advance`, `status`, `logs` and `down`.
+
+    Time stands still between commands: each call makes the rounds that it needs.
+    """
+    found = load_topology(topology, options["overrides"], nodes=options["nodes"], seed=options["seed"])
+    check_fits(found, available_bytes())
+    name = options["name"] or found.name
+    _refuse_taken(options["name"])
+    config = new_config(found, run_options(options), None, with_workload=options["workload"])
+    about = run_dir.run_file(found, topology)
+    out = options["out"]
+    folder = run_dir.default_directory(found.name, found.seed) if out is None else run_dir.new_directory(out)
+    run_dir.write_run_file(folder, about)
+    network = launch(replace(config, out_dir=str(folder)), background=options["background"])
+    entry: Path | None = None
+    try:
+        with Watch(network.client, quiet=options["quiet"]) as watch:
+            watch.advance(until_installed=True)
+        entry = advertise(run_dir.home(), name, network.folder, topology, str(folder))
+        _announce(network, entry, folder, options)
+        if options["background"]:
+            return 0
+        _wait(network)
+    except BaseException:
+        _end(network, entry, folder)
+        raise
+    _end(network, entry, folder)
+    click.echo("the network was ended by `icsim down`", err=True)
+    return 0
+
+
+def _refuse_taken(name: str | None) -> None:
+    if name is not None and any(one.name == name for one in running_networks(run_dir.home())):
+        raise BadInput(f"a network called {name!r} runs already; choose another --name, or end it: icsim down --dir {name}")
+
+
+def _announce(network: RunningNetwork, entry: Path, folder: Path, options: dict[str, Any]) -> None:
+    facts = json.loads(entry.read_text())
+    if not options["quiet"]:
+        from subnet.cli.status import print_status
+
+        print_status(network.client, facts["name"])
+        click.echo(f"run directory: {shown_path(folder)}")
+        end = f"end it with: icsim down --dir {facts['name']}" if options["background"] else "Ctrl-C ends it"
+        click.echo(f"network {facts['name']} is ready; {end}")
+    if options["ready_file"] is not None:
+        path: Path = options["ready_file"]
+        draft = path.with_name(f".{path.name}.draft")
+        try:
+            draft.write_text(json.dumps(facts, indent=1) + "\n")
+            draft.replace(path)
+        except OSError as error:
+            raise BadInput(f"--ready-file {path} can't be written: {error.strerror}") from error
+
+
+def _wait(network: RunningNetwork) -> None:
+    """Until the network ends; Ctrl-C comes as KeyboardInterrupt.
+
+    Raises: NetworkError when it ended for another reason than `icsim down`.
+    """
+    code = network.process.wait()
+    if code:
+        raise network.call_failed(NetworkError(f"the network ended with exit code {code}"))
+
+
+def _end(network: RunningNetwork, entry: Path | None, folder: Path) -> None:
+    try:
+        network.stop("icsim up ended")
+    except IcsimError as error:
+        click.echo(f"icsim: {error}", err=True)
+    if entry is not None:
+        entry.unlink(missing_ok=True)
+    run_dir.release(folder)
