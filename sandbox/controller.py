@@ -189,14 +189,14 @@ class SandboxController:
         NetworkError when no more sandboxes can be started because the zygote is gone.
         """
         self._calls += 1
-        if not self._ready or self._calls % _LOOK_EVERY == 0:
-            self._receive()
+        if self._ready and self._calls % _LOOK_EVERY == 0:
+            self._receive(ready=False)
         end = None if timeout_ms < 0 else time.monotonic() + timeout_ms / 1000
         while not self._ready and (end is not None or self.busy()):
             left = None if end is None else end - time.monotonic()
+            self._wait(left)
             if left is not None and left <= 0:
                 break
-            self._wait(left)
         found = list(self._ready)
         self._ready.clear()
         return found
@@ -319,13 +319,13 @@ class SandboxController:
             times.append(left_s)
         if self._pool.flush():
             times.append(0.001)
-        self._pool.poller.poll(int(max(0.0, min(times)) * 1000) + 1 if times else None)
-        self._receive()
+        timeout = None if not times else int(min(times) * 1000) + 1 if min(times) > 0 else 0
+        self._receive(ready=self._pool.wait(timeout))
         if not self._ready:
             self._end_hanging()
 
-    def _receive(self) -> None:
-        for process, body in self._pool.received():
+    def _receive(self, *, ready: bool) -> None:
+        for process, body in self._pool.received(ready=ready):
             self._on_message(process, body)
         for process in self._pool.dead():
             self._on_death(process)

@@ -18,7 +18,6 @@ from ic_types.errors import SandboxFailure
 from ic_types.units import OS_PAGE_BYTES
 from sandbox.launcher import LaunchedSandbox, Launcher
 
-
 _POLLIN: Final = int(zmq.POLLIN)
 
 
@@ -141,7 +140,11 @@ class SandboxPool:
 
     # --- talking
 
-    def received(self, ready: bool) -> Iterator[tuple[SandboxProcess, bytes]]:
+    def wait(self, timeout_ms: int | None) -> bool:
+        """Wait until anything that the poller knows of happens; whether it is a message of a sandbox."""
+        return any(source is self.router for source, _ in self.poller.poll(timeout_ms))
+
+    def received(self, *, ready: bool) -> Iterator[tuple[SandboxProcess, bytes]]:
         """Messages that have arrived; those of processes that were ended are dropped. `ready`: there is one at least."""
         router = self.router
         while ready or self._has_more():
