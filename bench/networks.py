@@ -68,7 +68,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 class CpuMeter:
-    """CPU time of a network's processes from now on, by kind; sandboxes that come or go meanwhile are counted while they live."""
+    """CPU time of a network's processes from now on, by kind; those that end meanwhile are not counted."""
 
     def __init__(self, client: ControlClient) -> None:
         self._client = client

@@ -191,7 +191,7 @@ class SliceRequest:
 @wire.message
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certify:
-    """The combined signature over the root hash of `height`; the node answers with Slices (empty if none are asked for)."""
+    """The combined signature over the root hash of `height`; the node answers with Slices if any are asked for."""
 
     height: int
     signature: bytes

@@ -155,12 +155,13 @@ class ControlDesk:
             raise IcsimError(f"the network has stopped making rounds: {coordinator.failure.message}")
         root = coordinator.network.by_id[coordinator.network.genesis.registry.root]
         results = []
-        for raw in request.envelopes:
-            try:
-                message = coordinator.submit(raw, request.effective_canister_id, default_subnet=root)
-                results.append(cp.SubmitResult(message_id=message.message_id))
-            except EnvelopeError as error:
-                results.append(cp.SubmitResult(message_id=b"", problem=str(error)))
+        with coordinator.stages("check envelopes"):
+            for raw in request.envelopes:
+                try:
+                    message = coordinator.submit(raw, request.effective_canister_id, default_subnet=root)
+                    results.append(cp.SubmitResult(message_id=message.message_id))
+                except EnvelopeError as error:
+                    results.append(cp.SubmitResult(message_id=b"", problem=str(error)))
         return cp.Submitted(results=tuple(results))
 
     def _request(self, message_id: bytes) -> cp.RequestStatus:

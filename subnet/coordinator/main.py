@@ -82,7 +82,7 @@ class CoordinatorProcess:
 
     def run(self) -> int:
         """Serve until told to stop."""
-        transport = self.transport
+        transport, stages = self.transport, self.coordinator.stages
         poller = zmq.Poller()
         for source in (transport.nodes, transport.clients):
             poller.register(source, zmq.POLLIN)
@@ -90,7 +90,8 @@ class CoordinatorProcess:
         self.coordinator.start()
         next_tick = time.monotonic()
         while not self._is_over():
-            ready = dict(poller.poll(_TICK_MS if self.stop_by is None else 20))
+            with stages("wait"):
+                ready = dict(poller.poll(_TICK_MS if self.stop_by is None else 20))
             if transport.nodes in ready:
                 self._serve_nodes()
             if transport.zygote.fileno() in ready:
@@ -115,7 +116,8 @@ class CoordinatorProcess:
     def _serve_nodes(self) -> None:
         while True:
             try:
-                found = self.transport.next_from_nodes()
+                with self.coordinator.stages("decode answers"):
+                    found = self.transport.next_from_nodes()
             except WireError as error:
                 log.error("coordinator.malformed_message", reason=str(error))
                 continue

@@ -76,6 +76,8 @@ class Subnet:
     """Of the round in work, by node index."""
     totals: dict[str, int] = field(default_factory=dict)
     stage_ns: dict[str, int] = field(default_factory=dict)
+    """Wall time per stage of one node, all rounds added."""
+    stage_cpu_ns: dict[str, int] = field(default_factory=dict)
 
     def live(self) -> list[Node]:
         """Nodes that take part in rounds."""

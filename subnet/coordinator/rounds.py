@@ -19,6 +19,7 @@ from subnet.coordinator.certifier import SigningTask, root_message, sign_all
 from subnet.coordinator.dispatcher import Dispatcher
 from subnet.coordinator.network_state import Network, Node, Subnet
 from subnet.coordinator.ports import Ports
+from subnet.coordinator.stage_times import StageTimes
 from subnet.protocol import CertifiedSlice, Certify, RoundResult, SliceRequest, Slices
 from subnet.random_tape import randomness, tape_message
 
@@ -54,6 +55,7 @@ class Rounds:
     ports: Ports
     dispatcher: Dispatcher
     hooks: RoundHooks
+    stages: StageTimes = field(default_factory=StageTimes)
     height: int = 0
     """Of the round in work; 0 between rounds."""
     fetch_slices: bool = True
@@ -112,7 +114,8 @@ class Rounds:
     def _certify(self) -> None:
         tasks = [task for subnet in self.network.subnets for task in self._tasks(subnet)]
         try:
-            made = sign_all(tasks)
+            with self.stages("certify"):
+                made = sign_all(tasks)
         except CertificationError as error:
             self.hooks.fail(f"height {self.height} can't be certified: {error}", 1)
             return
@@ -185,7 +188,7 @@ class Rounds:
         self.ports.send_node(fetch.node.address, wire.encode(message))
 
     def slices(self, node: Node, message: Slices) -> None:
-        """A node's answer to a certification; empty ones need no attention."""
+        """A node's answer to a certification that asks for slices."""
         fetch = self._fetches.get(node.subnet)
         if fetch is None or fetch.node is not node or message.height != self.height:
             return

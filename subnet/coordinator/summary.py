@@ -50,6 +50,8 @@ def summarise(coordinator: Coordinator, canisters: Mapping[str, Sequence[Mapping
         "totals": totals,
         "subnets": [_subnet(coordinator, place) for place in range(len(network.subnets))],
         "canisters": _canisters(coordinator, canisters),
+        "stage_ns": dict(coordinator.stages.wall_ns),
+        "stage_cpu_ns": dict(coordinator.stages.cpu_ns),
         "latency_rounds": {"p50": p50, "p95": p95, "max": most},
         "phases": _phases(coordinator),
         "invariants": [
@@ -94,6 +96,7 @@ def _subnet(coordinator: Coordinator, place: int) -> dict[str, Any]:
         "restarts": sum(node.restarts for node in subnet.nodes),
         **subnet.totals,
         "stage_ns": subnet.stage_ns,
+        "stage_cpu_ns": subnet.stage_cpu_ns,
     }
 
 

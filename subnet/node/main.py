@@ -118,7 +118,9 @@ class NodeProcess:
                 result = self.replica.process(request, self.take_trace)
                 self.send(result)
             case Certify():
-                self.send(self.replica.certify(request))
+                slices = self.replica.certify(request)
+                if request.slices:
+                    self.send(slices)
             case Inspect():
                 self.send(inspection.inspect(self.replica, self.controller, request))
             case Stop():
