@@ -197,20 +197,21 @@ class Replica:
     # --- queries
 
     def query(self, request: QueryRequest) -> Effects[QueryReply]:
-        """Run a query on the last certified height."""
+        """Run a query on the last certified height, even if another is certified before it ends."""
+        height = self.certified_height
         try:
             payload = yield from self._execute_query(request)
         except SandboxFailure as failure:
             payload = Reject(RejectCode.SYS_TRANSIENT, str(failure))
         if isinstance(payload, Reply):
-            return QueryReply(cookie=request.cookie, status="replied", reply=payload.data, height=self.certified_height)
+            return QueryReply(cookie=request.cookie, status="replied", reply=payload.data, height=height)
         return QueryReply(
             cookie=request.cookie,
             status="rejected",
             reject_code=int(payload.code),
             reject_message=payload.message,
             error_code="" if payload.error_code is None else payload.error_code.text,
-            height=self.certified_height,
+            height=height,
         )
 
     def _execute_query(self, request: QueryRequest) -> Effects[Payload]:
