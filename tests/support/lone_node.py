@@ -89,6 +89,7 @@ class LoneNode:
         n = len(self.record.nodes)
         limits = options.pop("limits", SubnetLimits())
         fees = options.pop("fees", CyclesCostSchedule())
+        fault_point = options.pop("fault_point", None)
         self.config = NodeConfig(
             subnet=self.record.subnet_id,
             subnet_name=name,
@@ -118,6 +119,7 @@ class LoneNode:
             max_sandboxes=self.config.max_sandboxes,
             max_in_flight=self.config.max_in_flight,
             name=f"{name}/{index}",
+            fault_point=fault_point,
         )
         self.driver = Driver(self.controller, limits)
         self.replica = Replica(self.config, self.driver)
