@@ -25,6 +25,11 @@ class PageReports:
         self._buffer = buffer
         self._used = 0
 
+    @property
+    def used_bytes(self) -> int:
+        """Content in the buffer so far, for this reply."""
+        return self._used
+
     def start(self) -> None:
         """A new reply begins: the node has copied what the last one pointed to."""
         self._used = 0

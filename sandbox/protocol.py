@@ -241,7 +241,7 @@ class Stop(Enum):
     """Why a sandbox answered when it did."""
 
     END = "end"
-    """All inputs of the request are answered."""
+    """All inputs of the request are answered, or at least one, if the batch got long; the others are forgotten."""
     TRAPPED = "trapped"
     """The last answer is a trap; nothing runs before the reset."""
     PAUSED = "paused"

@@ -6,6 +6,7 @@ Plumbing. Identities are never used twice, so what a killed sandbox still had un
 from __future__ import annotations
 
 import os
+import resource
 import select
 import socket
 from collections.abc import Callable, Iterator
@@ -79,6 +80,7 @@ class SandboxPool:
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, launcher: Launcher) -> None:
         self._endpoint, self._launcher = endpoint, launcher
+        _allow_many_descriptors()
         self._by_identity: dict[bytes, SandboxProcess] = {}
         """Least recently used first."""
         self._by_fd: dict[int, SandboxProcess] = {}
@@ -204,3 +206,10 @@ class SandboxPool:
         """Processes that ended or closed their socket since they were last asked for, in order of identity."""
         gone = [self._by_fd[fd] for fd, _ in self._deaths.poll(0)]
         return sorted(gone, key=lambda process: process.identity)
+
+
+def _allow_many_descriptors() -> None:
+    """Each sandbox takes three descriptors and each memory one; the usual soft limit is for 300 canisters."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

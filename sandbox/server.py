@@ -33,6 +33,10 @@ from sandbox.protocol import (
 from sandbox.runner import Runner
 from sandbox.system_api.traps import AbortExecution
 
+_BATCH_INSTRUCTIONS = 100_000_000
+"""A batch that has run this many ends early, so that its first answer doesn't wait for heavy messages behind it."""
+_BATCH_BYTES = 64 << 20
+"""The same for pages in the buffer."""
 REQUESTS = (Open, Execute, Settled, Resume, Abort, Reset, Close)
 
 
@@ -104,16 +108,17 @@ class Server:
         runner = self._opened()
         self._cookie, self._answers, self._paused = request.cookie, [], False
         context: ExecutionContext | None = request.context
-        stop = Stop.END
+        stop, instructions = Stop.END, 0
         try:
             for message in request.inputs:
                 answer = runner.run(message, context)
                 context = None
                 self._answers.append(answer)
+                instructions += answer.instructions
                 if type(answer) is Trapped:
                     stop = Stop.TRAPPED
                     break
-                if self._paused:
+                if self._paused or instructions > _BATCH_INSTRUCTIONS or runner.reports.used_bytes > _BATCH_BYTES:
                     break
         except AbortExecution:
             heap, stable = runner.aborted()

@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ WAT = """(module
   (func (export "canister_update trap") (call $add) (drop (memory.grow (i32.const 1))) unreachable)
   (func (export "canister_update grow") (call $add) (drop (memory.grow (i32.const 1)))
     (i32.store (i32.mul (i32.sub (memory.size) (i32.const 1)) (i32.const 65536)) (i32.const 5)) (call $answer))
+  (func (export "canister_update burn") (local $i i32)
+    (loop $again
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $i) (i32.const 5000000))))
+    (call $add) (call $answer))
   (func (export "canister_update spin") (local $i i32)
     (call $add)
     (loop $again
@@ -200,6 +206,23 @@ def test_processes_are_titled_and_end_with_the_controller(folder: Path) -> None:
         poller.register(pidfd, zmq.POLLIN)
         assert poller.poll(10_000)
         os.close(pidfd)
+
+
+def test_long_batch_ends_early(bench: Bench) -> None:
+    """The first answer of a batch doesn't wait for more than a bounded number of instructions behind it."""
+    done = bench.compile(WAT)
+    assert isinstance(done, CompileDone), done
+    state = ExecutionState.fresh(done.info, done.artefact)
+    burn = replace(asked("burn"), instruction_limit=10**9, slice_limit=10**9)
+    for k in range(8):
+        bench.controller.run(k, CANISTER, state, burn, context(k), (burn,) * (7 - k))
+        answer = bench.one()
+        assert isinstance(answer, Finished)
+        assert answer.instructions > 30_000_000
+        state.commit(answer)
+    statistics = bench.controller.statistics()
+    assert 2 <= statistics.speculative_hits < 7
+    assert statistics.speculative_misses == 0
 
 
 def test_refused_module_is_told(bench: Bench) -> None:
