@@ -87,7 +87,7 @@ class ExecutionContext:
     """Cycles, after the prepayment of this execution."""
     reserved_balance: int = 0
     cycles_available: int = 0
-    """Still acceptable in the call context (128 bit)."""
+    """Still acceptable in the call context."""
     call_context_instructions: int = 0
     """Instructions of earlier messages of the call context, for performance_counter(1)."""
     canister_version: int = 0
@@ -104,8 +104,7 @@ class ExecutionContext:
     freezing_threshold_s: int = 0
     subnet_memory_available: int = 1 << 62
     """Bytes the canister may still grow on this core in this iteration."""
-    wasm_memory_limit: int = 0
-    """0 = none; checked for update, init and post_upgrade as the spec says."""
+    wasm_memory_limit: int = 0  # 0 = none
     output_slots: tuple[tuple[CanisterId, int], ...] = ()
     """Free request slots towards peers with fewer than the full queue capacity."""
     callbacks_available: int = 1 << 62
