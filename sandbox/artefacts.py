@@ -23,13 +23,14 @@ from typing import TypeAlias
 import wasmtime
 
 from ic_types import wire
-from ic_types.errors import IcsimError, InvalidWasm, WireError
+from ic_types.errors import IcsimError, WireError
 from sandbox.engine_config import fingerprint, make_engine
 from sandbox.module_info import ModuleInfo
 from sandbox.wasm.module import ModuleLimits
 from sandbox.wasm.prepare import Prepared, prepare
+from sandbox.wasm.rules import BrokenRule, Rule
 
-FORMAT = 1
+FORMAT = 2
 """Raise it whenever instrumentation or the entry format changes: old entries are then never found."""
 DEFAULT_CACHE_BYTES = 2 << 30
 Buffer: TypeAlias = bytes | memoryview
@@ -77,7 +78,7 @@ def native_code(prepared: Prepared) -> bytes:
     try:
         return bytes(wasmtime.Module(make_engine(), prepared.code).serialize())
     except wasmtime.WasmtimeError as error:
-        raise InvalidWasm(f"Failed to compile the instrumented module: {error}") from error
+        raise BrokenRule(Rule.COMPILATION, f"Failed to compile the instrumented module: {error}") from error
 
 
 def store(cache_dir: str | Path, name: str, info: ModuleInfo, code: bytes, max_bytes: int = DEFAULT_CACHE_BYTES) -> None:

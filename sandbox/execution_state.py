@@ -15,6 +15,7 @@ from sandbox.paged_memory import PagedMemory
 from sandbox.protocol import Finished
 
 _sessions = itertools.count(1)
+BYTES_PER_GLOBAL = 8
 
 
 @dataclass(slots=True)
@@ -52,10 +53,15 @@ class ExecutionState:
         return heap, stable
 
     def memory_bytes(self) -> int:
-        """Billed bytes: heap and stable memory as grown, initial pages of code sections, custom sections."""
-        grown = (self.heap.wasm_pages + self.stable.wasm_pages) * WASM_PAGE_BYTES
-        sections = self.module.custom_sections
-        return grown + sum(len(s.name) + len(s.content) for s in sections) if sections else grown
+        """Billed bytes: heap and stable memory as grown, globals, the module as submitted, its custom sections."""
+        module = self.module
+        counted = (self.heap.wasm_pages + self.stable.wasm_pages) * WASM_PAGE_BYTES + module.module_bytes + self.global_bytes()
+        sections = module.custom_sections
+        return counted + sum(len(s.name) + len(s.content) for s in sections) if sections else counted
+
+    def global_bytes(self) -> int:
+        """Billed bytes of globals: eight each, the instruction counter included."""
+        return BYTES_PER_GLOBAL * (len(self.globals) + 1)
 
     def heap_delta(self, dirty_pages: int) -> int:
         """Bytes of heap delta for these many dirty pages."""

@@ -41,6 +41,8 @@ class ModuleInfo:
     module_hash: bytes
     """SHA-256 of the bytes as submitted (possibly gzipped)."""
     wasm64: bool
+    module_bytes: int = 0
+    """Size as submitted; billed as memory."""
     updates: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
     composite_queries: tuple[str, ...] = ()

@@ -51,7 +51,9 @@ def memory_metrics(canister: Canister) -> dict[str, int]:
     metrics = dict.fromkeys(kinds, 0)
     metrics["wasm_memory_size"] = 0 if execution is None else execution.heap.wasm_pages * WASM_PAGE_BYTES
     metrics["stable_memory_size"] = 0 if execution is None else execution.stable.wasm_pages * WASM_PAGE_BYTES
-    counted = metrics["wasm_memory_size"] + metrics["stable_memory_size"]
+    if execution is not None:
+        metrics["wasm_binary_size"], metrics["global_memory_size"] = execution.module.module_bytes, execution.global_bytes()
+    counted = sum(metrics.values())
     metrics["custom_sections_size"] = canister.memory_usage() - counted
     return metrics
 
