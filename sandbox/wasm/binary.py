@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ic_types.errors import InvalidWasm
+from sandbox.wasm.rules import undecodable
 
 MAGIC = b"\0asm"
 HEADER = MAGIC + b"\1\0\0\0"
@@ -70,7 +70,7 @@ class Reader:
     def byte(self) -> int:
         """The next byte."""
         if self.pos >= self.end:
-            raise InvalidWasm("Failed to decode wasm module: unexpected end")
+            raise undecodable("unexpected end", offset=self.pos)
         self.pos += 1
         return self.data[self.pos - 1]
 
@@ -81,7 +81,7 @@ class Reader:
             result |= (byte & 127) << shift
             shift += 7
             if shift > 63:
-                raise InvalidWasm("Failed to decode wasm module: integer representation too long")
+                raise undecodable("integer representation too long", offset=self.pos)
         return result | byte << shift
 
     def signed(self) -> int:
@@ -94,12 +94,12 @@ class Reader:
             if byte < 128:
                 return result - (1 << shift) if byte & 64 else result
             if shift > 63:
-                raise InvalidWasm("Failed to decode wasm module: integer representation too long")
+                raise undecodable("integer representation too long", offset=self.pos)
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
         if count > self.end - self.pos:
-            raise InvalidWasm("Failed to decode wasm module: unexpected end")
+            raise undecodable("unexpected end", offset=self.pos)
         self.pos += count
         return self.data[self.pos - count : self.pos]
 
@@ -108,7 +108,7 @@ class Reader:
         try:
             return self.take(self.unsigned()).decode()
         except UnicodeDecodeError as error:
-            raise InvalidWasm("Failed to decode wasm module: malformed UTF-8 encoding") from error
+            raise undecodable("malformed UTF-8 encoding", offset=self.pos) from error
 
     @property
     def more(self) -> bool:
@@ -134,7 +134,7 @@ def sections(data: bytes) -> list[Section]:
     while reader.more:
         kind, size = reader.byte(), reader.unsigned()
         if size > reader.end - reader.pos:
-            raise InvalidWasm("Failed to decode wasm module: section reaches beyond the end of the module")
+            raise undecodable("section reaches beyond the end of the module", offset=reader.pos)
         found.append(Section(kind, reader.pos, reader.pos + size))
         reader.pos += size
     return found

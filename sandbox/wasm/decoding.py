@@ -10,6 +10,7 @@ import zlib
 
 from ic_types.errors import InvalidWasm
 from sandbox.wasm.binary import MAGIC
+from sandbox.wasm.rules import BrokenRule, Rule, undecodable
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 MAX_MODULE_BYTES = 100 << 20
@@ -25,9 +26,9 @@ def announced_size(wasm: bytes) -> int:
         return len(wasm)
     if wasm.startswith(GZIP_MAGIC):
         if len(wasm) < 16:
-            raise InvalidWasm("Failed to decode wasm module: invalid Wasm module: gzip stream is too short")
+            raise undecodable("invalid Wasm module: gzip stream is too short")
         return int.from_bytes(wasm[-4:], "little")
-    raise InvalidWasm("Failed to decode wasm module: unsupported canister module format")
+    raise undecodable("unsupported canister module format")
 
 
 def refusal_size(wasm: bytes) -> int:
@@ -45,20 +46,19 @@ def decode(wasm: bytes) -> bytes:
     """
     size = announced_size(wasm)
     if size > MAX_MODULE_BYTES:
-        raise InvalidWasm(f"Wasm module size of {size} exceeds the maximum allowed size of {MAX_MODULE_BYTES}")
+        raise BrokenRule(Rule.DECODING, f"Wasm module size of {size} exceeds the maximum allowed size of {MAX_MODULE_BYTES}")
     if wasm.startswith(MAGIC):
         return wasm
     unpacker = zlib.decompressobj(wbits=31)
     try:
         plain = unpacker.decompress(wasm, size + 1)
     except zlib.error as error:
-        raise InvalidWasm(f"Failed to decode wasm module: failed to decode compressed Wasm module: {error}") from error
+        raise undecodable(f"failed to decode compressed Wasm module: {error}") from error
     if len(plain) == size and not unpacker.eof:
-        raise InvalidWasm("Failed to decode wasm module: failed to decode compressed Wasm module: unexpected end of stream")
+        raise undecodable("failed to decode compressed Wasm module: unexpected end of stream")
     if len(plain) != size:
-        raise InvalidWasm(
-            f"Failed to decode wasm module: specified uncompressed size {size} does not match extracted size {len(plain)}"
-        )
+        raise undecodable(f"specified uncompressed size {size} does not match extracted size {len(plain)}")
     if not plain.startswith(MAGIC):
-        raise InvalidWasm("Wasmtime failed to validate wasm module: magic header not detected in the uncompressed module")
+        why = "Wasmtime failed to validate wasm module: magic header not detected in the uncompressed module"
+        raise BrokenRule(Rule.WASMTIME_VALIDATION, why, offset=0)
     return plain

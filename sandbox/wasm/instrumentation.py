@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ic_types.errors import InvalidWasm
 from ic_types.units import WASM_PAGE_BYTES
 from sandbox.wasm import binary, imports
 from sandbox.wasm.assembler import function_body
@@ -18,6 +17,7 @@ from sandbox.wasm.binary import I32, I64, Reader, section, signed, unsigned, vec
 from sandbox.wasm.charges import CHARGES
 from sandbox.wasm.metering import Meter
 from sandbox.wasm.module import Export, FunctionType, Import, Kind, Memory, Module, ModuleLimits
+from sandbox.wasm.rules import BrokenRule, Rule, not_instantiable
 from sandbox.wasm.segments import moved_elements, passive_data
 from sandbox.wasm.shims import shim
 from sandbox.wasm.stable_functions import REFERENCE_OPERATORS, count_clean_pages, stable_function
@@ -106,7 +106,7 @@ def _capped_heap(module: Module, limits: ModuleLimits) -> Memory | None:
     heap = module.memories[0]
     cap = (limits.max_wasm64_heap if heap.wasm64 else limits.max_wasm32_heap) // WASM_PAGE_BYTES
     if heap.minimum > cap:
-        raise too_many("memory pages", heap.minimum, cap)
+        raise too_many(Rule.WASM_MEMORY_TOO_LARGE, "memory pages", heap.minimum, cap)
     return Memory(heap.wasm64, heap.minimum, cap if heap.maximum is None else min(cap, heap.maximum))
 
 
@@ -122,7 +122,9 @@ def _lay_out(module: Module, heap: Memory | None) -> _Layout:
     """Imports and the module's own functions, before helpers are added."""
     if any(one.kind is not Kind.FUNCTION for one in module.imports):
         other = next(one for one in module.imports if one.kind is not Kind.FUNCTION)
-        raise InvalidWasm(f"Failed to instantiate module: unknown import: `{other.module}::{other.name}` has not been defined")
+        raise not_instantiable(
+            f"unknown import: `{other.module}::{other.name}` has not been defined", f"import {other.module}.{other.name}"
+        )
     layout = _Layout(module, bool(heap and heap.wasm64), list(module.types))
     own = {one.name for one in module.imports}
     for name, (params, results) in imports.hidden_imports(layout.wasm64, own).items():
@@ -196,7 +198,8 @@ def _exports(module: Module, layout: _Layout) -> tuple[list[Export], tuple[tuple
     names: dict[str, None] = {}
     for export in found:
         if export.name in names:
-            raise InvalidWasm(f"Wasm module has an invalid export section. Name {export.name} is needed by the runtime.")
+            why = f"Wasm module has an invalid export section. Name {export.name} is needed by the runtime."
+            raise BrokenRule(Rule.INVALID_EXPORT_SECTION, why, item=f"export {export.name!r}")
         names[export.name] = None
     return found, tuple(global_exports)
 

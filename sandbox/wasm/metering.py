@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ic_types.errors import InvalidWasm
 from sandbox.wasm import opcodes, simd
 from sandbox.wasm.assembler import assemble
 from sandbox.wasm.binary import I32, I64, Reader, unsigned
@@ -35,6 +34,7 @@ from sandbox.wasm.opcodes import (
     TYPED_SELECT,
     UNSUPPORTED,
 )
+from sandbox.wasm.rules import BrokenRule, Rule, undecodable
 from sandbox.wasm.validation import MAX_FUNCTION_COMPLEXITY, MAX_FUNCTION_OPERATORS
 
 _STATIC = "global.get $counter; i64.const $cost; i64.sub; global.set $counter"
@@ -179,7 +179,7 @@ class Meter:
         reader = Reader(self.wasm, pos + 1)
         sub = reader.unsigned()
         if sub > simd.LAST:
-            raise InvalidWasm(f"Failed to decode wasm module: unknown operator 0xfd {sub:#x}")
+            raise undecodable(f"unknown operator 0xfd {sub:#x}", offset=pos)
         lebs, fixed = simd.immediates(sub)
         for _ in range(lebs):
             reader.unsigned()
@@ -229,8 +229,9 @@ def _skip_immediates(data: bytes, pos: int, op: int, kind: int) -> int:
 _NO_IMMEDIATE = frozenset(opcodes.CODES[name] for name in ("else", "end", "return", "unreachable"))
 
 
-def _unsupported(index: int, name: str) -> InvalidWasm:
-    return InvalidWasm(f"Wasm module contains a function at index {index} with unsupported instruction {name}")
+def _unsupported(index: int, name: str) -> BrokenRule:
+    why = f"Wasm module contains a function at index {index} with unsupported instruction {name}"
+    return BrokenRule(Rule.UNSUPPORTED_WASM_INSTRUCTION, why, function=index)
 
 
 def _check_limits(index: int, seen: bytearray) -> None:
@@ -240,6 +241,8 @@ def _check_limits(index: int, seen: bytearray) -> None:
     start = f"Wasm module contains a function at index {index}"
     if complexity > MAX_FUNCTION_COMPLEXITY:
         allowed = f"exceeds the maximum complexity allowed {MAX_FUNCTION_COMPLEXITY}"
-        raise InvalidWasm(f"{start} with complexity {complexity} which {allowed}")
+        why = f"{start} with complexity {complexity} which {allowed}"
+        raise BrokenRule(Rule.FUNCTION_COMPLEXITY_TOO_HIGH, why, function=index)
     if len(seen) > MAX_FUNCTION_OPERATORS:
-        raise InvalidWasm(f"{start} of size {len(seen)} that exceeds the maximum allowed size of {MAX_FUNCTION_OPERATORS}")
+        why = f"{start} of size {len(seen)} that exceeds the maximum allowed size of {MAX_FUNCTION_OPERATORS}"
+        raise BrokenRule(Rule.FUNCTION_TOO_LARGE, why, function=index)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
-from ic_types.errors import InvalidWasm
 from sandbox.wasm import binary
 from sandbox.wasm.binary import Reader
+from sandbox.wasm.rules import BrokenRule, Rule, undecodable
 
 
 class ModuleLimits(Protocol):
@@ -197,7 +197,7 @@ def constant(reader: Reader) -> list[tuple[int, int]]:
         elif code in _ARITHMETIC:
             found.append((code, 0))
         else:
-            raise InvalidWasm(f"Failed to decode wasm module: operator {code:#x} in a constant expression")
+            raise undecodable(f"operator {code:#x} in a constant expression", offset=reader.pos - 1)
     return found
 
 
@@ -215,7 +215,8 @@ def evaluate(expression: list[tuple[int, int]]) -> int:
             result = (left + right, left - right, left * right)[step]
             stack.append(result & ((1 << width) - 1))
         elif code == 0x23:
-            raise InvalidWasm("Wasm module has an invalid global section. Initial value depends on another global.")
+            why = "Wasm module has an invalid global section. Initial value depends on another global."
+            raise BrokenRule(Rule.INVALID_GLOBAL_SECTION, why)
         else:
             stack.append(value if code != 0xD0 else 0)
     return stack[-1]
@@ -224,14 +225,14 @@ def evaluate(expression: list[tuple[int, int]]) -> int:
 def _limits(reader: Reader) -> tuple[int, int, int | None]:
     flags = reader.byte()
     if flags & ~0x05:
-        raise InvalidWasm(f"Failed to decode wasm module: unknown memory or table flags {flags:#x}")
+        raise undecodable(f"unknown memory or table flags {flags:#x}", offset=reader.pos - 1)
     minimum = reader.unsigned()
     return flags, minimum, reader.unsigned() if flags & 1 else None
 
 
 def _type(module: Module, reader: Reader) -> None:
     if reader.byte() != 0x60:
-        raise InvalidWasm("Failed to decode wasm module: not a function type")
+        raise undecodable("not a function type", offset=reader.pos - 1)
     params = reader.take(reader.unsigned())
     module.types.append(FunctionType(params, reader.take(reader.unsigned())))
 
@@ -239,7 +240,7 @@ def _type(module: Module, reader: Reader) -> None:
 def _import(module: Module, reader: Reader) -> None:
     source, field_name, code = reader.name(), reader.name(), reader.byte()
     if code > Kind.TAG:
-        raise InvalidWasm(f"Failed to decode wasm module: unknown kind of import {code:#x}")
+        raise undecodable(f"unknown kind of import {code:#x}", offset=reader.pos - 1)
     kind, index = Kind(code), 0
     if kind is Kind.FUNCTION:
         index = reader.unsigned()
@@ -255,7 +256,7 @@ def _import(module: Module, reader: Reader) -> None:
 
 def _table(module: Module, reader: Reader) -> None:
     if reader.byte() not in (binary.FUNCREF, binary.EXTERNREF):
-        raise InvalidWasm("Failed to decode wasm module: unknown kind of table")
+        raise undecodable("unknown kind of table", offset=reader.pos - 1)
     _, minimum, maximum = _limits(reader)
     module.tables.append(Table(minimum, maximum))
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from functools import cache
 
 import wasmtime
 
-from ic_types.errors import InvalidWasm
 from sandbox.engine_config import make_validation_engine
 from sandbox.module_info import GlobalInfo, ModuleInfo
 from sandbox.wasm import decoding, segments, validation
@@ -20,6 +20,9 @@ from sandbox.wasm import module as modules
 from sandbox.wasm.binary import TYPE_NAMES
 from sandbox.wasm.instrumentation import START, Instrumented, instrument
 from sandbox.wasm.module import Kind, Module, ModuleLimits
+from sandbox.wasm.rules import BrokenRule, Rule, undecodable
+
+_OFFSET = re.compile(r"at offset 0x([0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def prepare(wasm: bytes, limits: ModuleLimits) -> Prepared:
         info = _info(wasm, module, result, limits)
     except (IndexError, ValueError, OverflowError) as error:
         # Valid for the engine, yet not understood here: the same on every node, so a refusal and not a failure.
-        raise InvalidWasm(f"Failed to decode wasm module: {error}") from error
+        raise undecodable("structure that the engine knows and this decoder doesn't") from error
     return Prepared(info, result.code)
 
 
@@ -64,9 +67,14 @@ def _check_with_engine(plain: bytes) -> None:
     try:
         wasmtime.Module.validate(_validation_engine(os.getpid()), plain)
     except wasmtime.WasmtimeError as error:
-        raise InvalidWasm(
-            f"Wasmtime failed to validate wasm module wasmtime::Module::validate() failed with {error}"
-        ) from error
+        why = f"Wasmtime failed to validate wasm module wasmtime::Module::validate() failed with {error}"
+        raise BrokenRule(Rule.WASMTIME_VALIDATION, why, offset=_offset_in(str(error))) from error
+
+
+def _offset_in(told: str) -> int | None:
+    """The engine ends its errors with `(at offset 0x1f)`."""
+    found = _OFFSET.search(told)
+    return int(found[1], 16) if found else None
 
 
 def _info(wasm: bytes, module: Module, result: Instrumented, limits: ModuleLimits) -> ModuleInfo:
@@ -82,6 +90,7 @@ def _info(wasm: bytes, module: Module, result: Instrumented, limits: ModuleLimit
     heap, globals_of = result.heap, module.globals
     info = ModuleInfo(
         module_hash=hashlib.sha256(wasm).digest(),
+        module_bytes=len(wasm),
         wasm64=module.wasm64,
         updates=tuple(sorted(methods["canister_update"])),
         queries=tuple(sorted(methods["canister_query"])),

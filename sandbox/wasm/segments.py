@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ic_types.errors import InvalidWasm
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
 from sandbox.protocol import Pages
 from sandbox.wasm import binary
 from sandbox.wasm.binary import Reader, unsigned, vector
 from sandbox.wasm.module import Module, constant, evaluate
+from sandbox.wasm.rules import BrokenRule, Rule, not_instantiable, undecodable
 from sandbox.wasm.validation import MAX_TABLE_ELEMENTS, MAX_TABLES
 
 
@@ -22,14 +22,10 @@ def check_tables(module: Module) -> None:
     Raises: InvalidWasm.
     """
     if len(module.tables) > MAX_TABLES:
-        raise InvalidWasm(
-            f"Failed to instantiate module: resource limit exceeded: table count too high at {len(module.tables)}"
-        )
+        raise not_instantiable(f"resource limit exceeded: table count too high at {len(module.tables)}")
     for table in module.tables:
         if table.minimum > MAX_TABLE_ELEMENTS:
-            raise InvalidWasm(
-                f"Failed to instantiate module: table minimum size of {table.minimum} elements exceeds table limits"
-            )
+            raise not_instantiable(f"table minimum size of {table.minimum} elements exceeds table limits")
 
 
 def initial_pages(module: Module) -> Pages:
@@ -40,12 +36,13 @@ def initial_pages(module: Module) -> Pages:
     size = module.memories[0].minimum * WASM_PAGE_BYTES if module.memories else 0
     mask = 0xFFFFFFFFFFFFFFFF if module.wasm64 else 0xFFFFFFFF
     pages: dict[int, bytearray] = {}
-    for segment in module.data:
+    for index, segment in enumerate(module.data):
         if segment.offset is None:
             continue
         at, pos = segment.offset & mask, segment.start
         if at + segment.end - pos > size:
-            raise InvalidWasm(f"Wasm module has invalid data segment of {segment.end - pos} bytes at {at}")
+            why = f"Wasm module has invalid data segment of {segment.end - pos} bytes at {at}"
+            raise BrokenRule(Rule.INVALID_DATA_SEGMENT, why, item=f"data segment {index}")
         while pos < segment.end:
             page, inside = divmod(at, OS_PAGE_BYTES)
             count = min(OS_PAGE_BYTES - inside, segment.end - pos)
@@ -84,7 +81,7 @@ def moved_elements(module: Module, index_of: Sequence[int]) -> bytes:
 def _moved_segment(module: Module, reader: Reader, index_of: Sequence[int]) -> bytes:
     start, flags = reader.pos, reader.unsigned()
     if flags > 7:
-        raise InvalidWasm(f"Failed to decode wasm module: unknown kind of element segment {flags}")
+        raise undecodable(f"unknown kind of element segment {flags}", offset=start)
     active, explicit, expressions = not flags & 1, flags & 2, flags & 4
     if active and explicit:
         reader.unsigned()
@@ -94,7 +91,7 @@ def _moved_segment(module: Module, reader: Reader, index_of: Sequence[int]) -> b
     head = module.wasm[start : reader.pos]
     count = reader.unsigned()
     if active and offset + count > module.tables[0].minimum:
-        raise InvalidWasm("Failed to instantiate module: wasm trap: out of bounds table access")
+        raise not_instantiable("wasm trap: out of bounds table access", f"element segment of {count} at {offset}")
     if not expressions:
         return head + vector([unsigned(index_of[reader.unsigned()]) for _ in range(count)])
     items = []
