@@ -124,7 +124,8 @@ def call_input(call: Call, method: Method, time_ns: int) -> ExecutionInput:
         method=call.method,
         caller=call.sender,
         arg=call.arg,
-        deadline_ns=call.deadline_s * NS_PER_SECOND if type(call) is Request else 0,
+        # queries have no deadline, even when they are called replicated
+        deadline_ns=call.deadline_s * NS_PER_SECOND if type(call) is Request and method.entry is EntryPoint.UPDATE else 0,
         time_ns=time_ns,
         instruction_limit=method.instruction_limit,
         slice_limit=method.slice_limit,

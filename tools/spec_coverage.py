@@ -18,10 +18,10 @@ PAGE = ROOT / "docs" / "spec_coverage.md"
 FUNCTION_PREFIX = "ic0."
 INTRODUCTION = """# Coverage of the specification
 
-Which tests check which rule: one row per heading of the interface specification's chapter "Abstract behavior", and one per function
-of the System API. Written by `python tools/spec_coverage.py` from the `spec` markers of the tests; don't edit it.
-*To come* names the row of the [roadmap](roadmap.md) that completes a rule; a rule without tests that nothing completes stands out
-as **none**. Contexts are the letters of the chapter "Canister interface", "Overview of imports".
+Which tests check which rule: one row per heading of the interface specification's chapter "Abstract behavior", and one per
+function of the System API. Written by `python tools/spec_coverage.py` from the `spec` markers of the tests; don't edit it.
+*To come* names the row of the [roadmap](roadmap.md) that completes a rule; a rule without tests that nothing completes stands
+out as **none**. Contexts are the letters of the chapter "Canister interface", "Overview of imports".
 """
 
 
