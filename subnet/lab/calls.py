@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import cbor2
 
 from configs.argument import CallPlace, Names
 from configs.topology import ANONYMOUS_NAME
+from ic_types.candid import types as t
+from ic_types.candid.decoder import decode
 from ic_types.envelope import build_call
-from ic_types.errors import BadInput, IcsimError, InvalidPrincipal, NetworkError
+from ic_types.errors import BadInput, CandidError, IcsimError, InvalidPrincipal, NetworkError
 from ic_types.identity import Identity
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal
 from ic_types.units import TimeNs
@@ -28,6 +30,8 @@ from subnet.protocol import SubnetRecord
 
 DEFAULT_ROUNDS = 500
 """A call that isn't answered within so many rounds is given up, as its canister may never answer."""
+Who: TypeAlias = "str | Identity | None"
+"""The name of an identity, a key pair, or None for the topology's first identity."""
 MANAGEMENT_NAMES = ("management", "aaaaa-aa")
 
 
@@ -75,7 +79,7 @@ class Caller:
         """How placeholders in arguments find principals."""
         return Names(canister=self.canister_id, identity=lambda name: self.identity(name).principal)
 
-    def identity(self, who: str | Identity | None) -> Identity:
+    def identity(self, who: Who) -> Identity:
         """An identity by its name; None is the topology's first.
 
         Raises: BadInput naming the identities there are.
@@ -138,9 +142,9 @@ class Caller:
             found = self._targets[canister_id] = self._find_target(canister_id)
         return found
 
-    def forget_target(self, canister_id: CanisterId) -> None:
-        """Its code has changed, and with it perhaps its service."""
-        self._targets.pop(canister_id, None)
+    def remember_target(self, target: Target) -> None:
+        """Its code has changed, and with it its service."""
+        self._targets[target.canister_id] = target
 
     def _find_target(self, canister_id: CanisterId) -> Target:
         name = self._known.get(canister_id, canister_id.to_text())
@@ -179,6 +183,8 @@ class Caller:
 
         Raises: BadInput when it is refused at the door.
         """
+        if canister_id == MANAGEMENT_CANISTER and effective is None:
+            effective = named_canister(arg)
         envelope = build_call(
             identity,
             canister_id=canister_id,
@@ -211,6 +217,18 @@ class Caller:
         if reply.status != "replied":
             raise CallRejected(reply.reject_code, reply.reject_message, reply.error_code, what=f"query {method}")
         return reply.reply
+
+
+def named_canister(arg: bytes) -> CanisterId | None:
+    """The canister that the argument of a management call names. Spec: interface spec, "Effective canister id"."""
+    for field in ("canister_id", "specified_id"):
+        try:
+            found = decode(arg, (t.record({field: t.opt(t.principal)}),))[0][field]
+        except CandidError:
+            return None
+        if isinstance(found, Principal):
+            return found
+    return None
 
 
 def reply_of(status: RequestStatus, method: str, rounds: int) -> bytes:

@@ -74,17 +74,19 @@ class Interface:
         Raises: CandidError when they don't fit the method.
         """
         function = self.function(method)
-        types = [infer(value) for value in values] if function is None else list(function.args)
-        given = list(values)
-        while len(given) < len(types) and t.nullable(types[len(given)]):
-            given.append(None)
-        if len(given) != len(types):
-            shown = ", ".join(map(str, types))
-            raise CandidError(f"{self.name}.{method} takes ({shown}): {len(types)} values, not {len(values)}")
-        try:
-            return encode(types, given)
-        except CandidError as error:
-            raise CandidError(f"{self.name}.{method}: {error}") from None
+        return _encode_values(f"{self.name}.{method}", None if function is None else function.args, values)
+
+    def encode_init(self, values: Sequence[Any], text: str | None, names: Names) -> bytes:
+        """The argument of an install, as values or as Candid text; no bytes for nothing where no types are known.
+
+        Raises: CandidError when it doesn't fit.
+        """
+        types = None if self._did is None else self._did.init
+        if text is not None:
+            return Argument(text=text, types=types).encode(names, CallPlace())
+        if not values and not types:
+            return b"" if types is None else encode([], [])
+        return _encode_values(f"install of {self.name}", types, values)
 
     def answer_text(self, method: str, raw: bytes) -> str:
         """An answer as Candid text; as hexadecimal when it is no Candid."""
@@ -110,6 +112,20 @@ class Interface:
         if self._did is None or method not in self.methods():
             return None
         return list(self._did.method(method).results)
+
+
+def _encode_values(what: str, expected: Sequence[t.Type] | None, values: Sequence[Any]) -> bytes:
+    types = [infer(value) for value in values] if expected is None else list(expected)
+    given = list(values)
+    while len(given) < len(types) and t.nullable(types[len(given)]):
+        given.append(None)
+    if len(given) != len(types):
+        shown = ", ".join(map(str, types))
+        raise CandidError(f"{what} takes ({shown}): {len(types)} values, not {len(values)}")
+    try:
+        return encode(types, given)
+    except CandidError as error:
+        raise CandidError(f"{what}: {error}") from None
 
 
 def infer(value: Any) -> t.Type:
