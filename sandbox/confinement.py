@@ -5,6 +5,7 @@ node, which decides. Not for Wasm (it has no rights anyway) but for the case tha
 
 * seccomp: a list of allowed system calls for all threads; everything else fails with EPERM. Threads, sockets and files that are
   there already go on working, descriptors still arrive over the Unix socket.
+  ZeroMQ's threads may be only starting, and abort the process if they can't look at their scheduling: that stays allowed.
 * Landlock: no file can be opened and no process outside be signalled, even by a system call that the list forgot.
 * Resource limits: no core dumps, no new processes, few descriptors. None counts address space, of which memories reserve much.
 """
@@ -45,6 +46,7 @@ _NUMBERS: Final = {
         "epoll_wait": 232, "epoll_ctl": 233, "exit_group": 231, "restart_syscall": 219, "clock_gettime": 228,
         "clock_nanosleep": 230, "pselect6": 270, "ppoll": 271, "set_robust_list": 273, "epoll_pwait": 281,
         "getrandom": 318, "membarrier": 324, "rseq": 334, "epoll_pwait2": 441,
+        "sched_getparam": 143, "sched_setscheduler": 144, "sched_getscheduler": 145,
         "ioctl": 16, "tgkill": 234, "seccomp": 317,
     },
     "aarch64": {
@@ -55,6 +57,7 @@ _NUMBERS: Final = {
         "gettimeofday": 169, "getrusage": 165, "sigaltstack": 132, "gettid": 178, "futex": 98, "epoll_ctl": 21,
         "exit_group": 94, "restart_syscall": 128, "clock_gettime": 113, "clock_nanosleep": 115, "pselect6": 72, "ppoll": 73,
         "set_robust_list": 99, "epoll_pwait": 22, "getrandom": 278, "membarrier": 283, "rseq": 293, "epoll_pwait2": 441,
+        "sched_setscheduler": 119, "sched_getscheduler": 120, "sched_getparam": 121,
         "ioctl": 29, "tgkill": 131, "seccomp": 277,
     },
 }  # fmt: skip
