@@ -140,7 +140,7 @@ def start_network(config: CoordinatorConfig, *, background: bool = False, entrie
         (folder / CONFIG_FILE).write_bytes(wire.encode(zygote))
         output: IO[bytes] = open(Path(log_dir) / "stderr.txt", "w+b") if log_dir else tempfile.TemporaryFile()  # noqa: SIM115
         process = subprocess.Popen(
-            [sys.executable, "-m", "subnet.zygote", str(folder)],
+            [sys.executable, "-P", "-m", "subnet.zygote", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ class Zygote:
             self.coordinator_pid = self._fork(
                 "coordinator", "", lambda: find_entry(self.config.coordinator_entry)(self.config.coordinator_config)
             )
+            self.config = replace(self.config, coordinator_config=b"")  # it may hold large modules
             while self.exit_code is None:
                 for key, _ in self.selector.select():
                     key.data(key.fileobj)

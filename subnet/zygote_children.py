@@ -93,7 +93,7 @@ def exec_node(entry: str, config: NodeConfig, folder: Path, hash_seed: int, pare
     path.touch(mode=0o600)
     path.write_bytes(wire.encode(config))
     environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
-    arguments = [sys.executable, "-m", "subnet.zygote", "--node", entry, str(path), str(parent_pid)]
+    arguments = [sys.executable, "-P", "-m", "subnet.zygote", "--node", entry, str(path), str(parent_pid)]
     os.execve(sys.executable, arguments, environment)
 
 

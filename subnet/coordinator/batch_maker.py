@@ -22,11 +22,10 @@ MAX_BATCH_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class MadeBatch:
-    """A batch and the pool's messages that are in it, or expired before they got in."""
+    """A batch and the pool's messages that are in it."""
 
     batch: Batch
     taken: list[PooledMessage]
-    expired: list[PooledMessage]
 
     @property
     def is_empty(self) -> bool:
@@ -48,7 +47,7 @@ def make_batch(network: Network, subnet: Subnet, pool: IngressPool, slices: tupl
     """The next round's batch; slices come first, ingress messages get the room that is left."""
     height = network.height + 1
     left = MAX_BATCH_BYTES - sum(len(one.witness) for one in slices)
-    taken, expired = pool.take(subnet.place, network.time_at(height), left)
+    taken = pool.take(subnet.place, left)
     batch = Batch(
         height=height,
         time_ns=network.time_at(height),
@@ -59,7 +58,7 @@ def make_batch(network: Network, subnet: Subnet, pool: IngressPool, slices: tupl
     )
     for one in taken:
         trace.emit("subnet.coordinator.batch_maker.make_batch", one.ingress.message_id)
-    return MadeBatch(batch, taken, expired)
+    return MadeBatch(batch, taken)
 
 
 def slice_requests(network: Network, height: int) -> dict[int, list[tuple[int, SliceRequest]]]:

@@ -22,6 +22,7 @@ from subnet.protocol import IngressOutcome, QueryReply
 _BYTES_IN_FLIGHT = 8 << 20
 """Of install messages that are unanswered, per subnet."""
 _STEPS = ("create", "install", "settings")
+_DONE = ("created", "installed", "given its controllers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,11 @@ class Bootstrap:
         self._in_flight[canister.subnet] += len(envelope)
         return DriverCall(self._token, envelope, canister.canister_id)
 
+    def sending(self) -> str:
+        """What was sent last, for messages about what went wrong."""
+        sent = self._sent[max(self._sent)]
+        return f"canister {sent.canister.name} can't be {_DONE[sent.step]}, its module may be too large"
+
     def _message(self, canister: CanisterPlan, step: int) -> tuple[str, bytes]:
         if step == 0:
             return "provisional_create_canister_with_cycles", canister.create_arg
@@ -103,9 +109,10 @@ class Bootstrap:
         canister, last = sent.canister, 1 if sent.canister.controllers_after is None else 2
         self._in_flight[canister.subnet] -= sent.size
         if outcome.status != "replied":
-            what = ("created", "installed", "given its controllers")[sent.step]
             code = f" ({outcome.error_code})" if outcome.error_code else ""
-            self.problem = self.problem or f"canister {canister.name} can't be {what}: {outcome.reject_message}{code}"
+            self.problem = (
+                self.problem or f"canister {canister.name} can't be {_DONE[sent.step]}: {outcome.reject_message}{code}"
+            )
         elif sent.step == last:
             self.open -= 1
         else:

@@ -6,16 +6,19 @@ no canister state: what it decides follows from the journal, the pool and what t
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
 import structlog
 
 from ic_types import wire
+from ic_types.errors import EnvelopeError, NetworkError
 from ic_types.messages import Ingress
-from ic_types.principal import CanisterId
+from ic_types.principal import MANAGEMENT_CANISTER, CanisterId
 from subnet import control_protocol as cp
 from subnet.coordinator.agreement import Divergence
-from subnet.coordinator.batch_maker import MadeBatch, empty_batch, make_batch, streams_are_quiet
+from subnet.coordinator.batch_maker import streams_are_quiet
+from subnet.coordinator.batch_source import BatchSource
 from subnet.coordinator.dispatcher import Dispatcher, split_jobs
 from subnet.coordinator.driver import DriverCall, DriverQuery
 from subnet.coordinator.driving import Driving
@@ -23,7 +26,7 @@ from subnet.coordinator.event_log import EventLog
 from subnet.coordinator.goals import Goal
 from subnet.coordinator.ingress_pool import IngressPool, PooledMessage
 from subnet.coordinator.investigation import Investigation
-from subnet.coordinator.journal import Journal, RecordedBatch, RecordedHeight
+from subnet.coordinator.journal import Journal, RecordedHeight
 from subnet.coordinator.network_state import Network, Node, NodePhase, Subnet
 from subnet.coordinator.nodes import Hooks, NodeKeeper
 from subnet.coordinator.ports import Ports, ReplyAddress
@@ -33,7 +36,6 @@ from subnet.coordinator.rounds import RoundHooks, Rounds
 from subnet.coordinator.stage_times import StageTimes
 from subnet.network_config import CoordinatorConfig
 from subnet.protocol import (
-    Batch,
     Certify,
     Inspected,
     NodeFailure,
@@ -44,10 +46,7 @@ from subnet.protocol import (
     Slices,
     Stop,
 )
-from subnet.random_tape import genesis_randomness
 
-_STANDING = ("certified_height",)
-"""Counters of nodes that are no sums, besides those called total_."""
 _FORGET_ROUNDS = 64
 """Expired requests are forgotten every so many rounds."""
 log = structlog.get_logger()
@@ -85,14 +84,17 @@ class Coordinator:
     relay: Relay = field(init=False)
     keeper: NodeKeeper = field(init=False)
     rounds: Rounds = field(init=False)
+    batches: BatchSource = field(init=False)
     _dispatcher: Dispatcher = field(init=False)
+    _driving_now: bool = False
 
     def __post_init__(self) -> None:
         cores = max(subnet.plan.limits.scheduler_cores for subnet in self.network.subnets)
         per_node, slots = split_jobs(self.config.jobs, cores)
         dispatcher = Dispatcher(self.ports, slots)
         self.relay = Relay(self.ports)
-        hooks = Hooks(batch=self.encoded_batch, lost=self._on_lost, fail=self.fail)
+        self.batches = BatchSource(self.network, self.journal, self.pool, self.book, self.driving, self.stages, self.replay_to)
+        hooks = Hooks(batch=self.batches.encoded, lost=self._on_lost, fail=self.fail)
         self.keeper = NodeKeeper(self.network, self.config, self.ports, self.journal, dispatcher, hooks)
         self.keeper.max_in_flight = per_node
         self._dispatcher = dispatcher
@@ -174,7 +176,10 @@ class Coordinator:
         """Now and then."""
         if self.failure is None and not self.stopping:
             self.keeper.kill_silent(self.config.round_timeout_s)
-        self.journal.commit_if_due()
+        try:
+            self.journal.commit_if_due()
+        except NetworkError as error:
+            self.fail(str(error), error.exit_code)
         self.events.commit()
 
     def _on_result(self, node: Node, result: RoundResult) -> None:
@@ -216,11 +221,13 @@ class Coordinator:
         """Answer the goals that are reached; begin the next round if any are left."""
         if self.rounds.height or self.stopping or self.failure is not None:
             return
-        if (self.network.height == 0 and not self.keeper.all_live()) or self.driving.open_queries:
+        if (self.network.height == 0 and not self.keeper.all_live()) or self.driving.open_queries or self._driving_now:
             return
-        if self.network.height >= self.replay_to:
-            if not self._answer_goals() or not self.goals or self.replay_only:
-                return
+        if self.driving.problem is not None:
+            self.fail(self.driving.problem, 2)
+            return
+        if self.network.height >= self.replay_to and (not self._answer_goals() or not self.goals or self.replay_only):
+            return
         self._begin()
 
     def _answer_goals(self) -> bool:
@@ -244,62 +251,29 @@ class Coordinator:
     def _begin(self) -> None:
         self.keeper.promote()
         height = self.network.height + 1
-        if not self.replay_only:
-            self.driving.send(height, self._submit_own, self._ask_own)
-            if self.driving.problem is not None:
-                self.fail(self.driving.problem, 2)
-                return
-        if height <= self.replay_to:
-            raws = [self.encoded_batch(subnet.place, height) for subnet in self.network.subnets]
-            batches = [wire.decode(raw, Batch) for raw in raws]
-            self._follow_journal(height, batches)
-        else:
-            with self.stages("make batches"):
-                made = [make_batch(self.network, subnet, self.pool, tuple(subnet.slices)) for subnet in self.network.subnets]
-                batches = [one.batch for one in made]
-                raws = [wire.encode(batch) for batch in batches]
-            self._record(height, made, raws)
-        pairs = [(raw, batch.randomness) for raw, batch in zip(raws, batches, strict=True)]
-        self.rounds.begin(height, pairs, fetch_slices=height >= self.replay_to)
-        self.driving.prepare(height + 1)
+        if not self.replay_only and not self._drive(height):
+            return
+        try:
+            batches = self.batches.make(height)
+        except NetworkError as error:
+            self.fail(str(error), error.exit_code)
+            return
+        self.rounds.begin(height, batches, fetch_slices=height >= self.replay_to)
+        with self.stages("workload"):
+            self.driving.prepare(height + 1)
 
-    def _record(self, height: int, made: list[MadeBatch], raws: list[bytes]) -> None:
-        rows = []
-        for subnet, one, raw in zip(self.network.subnets, made, raws, strict=True):
-            rows.append(
-                RecordedBatch(None)
-                if one.is_empty
-                else RecordedBatch(raw, [(message.arrival_height, message.envelope) for message in one.taken])
-            )
-            for message in one.taken:
-                self.book.processing(message.ingress.message_id, subnet.place, message.arrival_height)
-            for message in one.expired:
-                self.book.expire(message.ingress.message_id, height)
-                self.driving.expired(message.ingress.message_id, height)
-        with self.stages("journal"):
-            self.journal.record_round(height, rows)
-
-    def _follow_journal(self, height: int, batches: list[Batch]) -> None:
-        for subnet, batch in zip(self.network.subnets, batches, strict=True):
-            ids = [one.message_id for one in batch.ingress]
-            self.pool.drop(subnet.place, ids, [one.expiry for one in batch.ingress])
-            arrivals = [at for at, _ in self.journal.envelopes(subnet.place, height)] or [height - 1] * len(ids)
-            for message_id, arrival in zip(ids, arrivals, strict=True):
-                self.book.processing(message_id, subnet.place, arrival)
-
-    def encoded_batch(self, place: int, height: int) -> bytes:
-        """The batch of an earlier round, as its nodes got it."""
-        raw = self.journal.batch(place, height)
-        if raw is not None:
-            return raw
-        subnet = self.network.subnets[place]
-        if height == 1:
-            tape = genesis_randomness(self.network.plan.seed_bytes(), subnet.record.subnet_id)
-        else:
-            before = self.journal.agreed(place, height - 1)
-            assert before is not None, f"height {height - 1} of subnet {subnet.plan.name} was agreed on, so it is recorded"
-            tape = before.randomness
-        return wire.encode(empty_batch(self.network, subnet, height, tape))
+    def _drive(self, height: int) -> bool:
+        """Send what installs and workload have for this round; False when that is impossible."""
+        self._driving_now = True
+        try:
+            with self.stages("workload"):
+                self.driving.send(height, self._submit_own, self._ask_own)
+        except EnvelopeError as error:
+            self.fail(f"{self.driving.sending()}: {error}", 2)
+            return False
+        finally:
+            self._driving_now = False
+        return True
 
     # --- what rounds tell
 
@@ -315,13 +289,7 @@ class Coordinator:
                 self.journal.record_height(subnet.place, height, agreed)
         self.events.heights(subnet, height, {index: one.state_hash for index, one in sorted(subnet.results.items())})
         self.events.round(subnet, result)
-        for name, value in result.stats.items():
-            standing = name in _STANDING or name.startswith("total_")
-            subnet.totals[name] = value if standing else subnet.totals.get(name, 0) + value
-        for name, value in result.stage_ns.items():
-            subnet.stage_ns[name] = subnet.stage_ns.get(name, 0) + value
-        for name, value in result.stage_cpu_ns.items():
-            subnet.stage_cpu_ns[name] = subnet.stage_cpu_ns.get(name, 0) + value
+        subnet.count(result)
         for outcome in result.outcomes:
             self.book.answer(outcome, height)
             self.driving.answered(outcome, height)
@@ -360,7 +328,8 @@ class Coordinator:
         self.failure = Failure(message, exit_code)
         log.critical("coordinator.stopped_with_report", height=self.network.height, report=message)
         self.events.record(self.network.height, "failed", detail=message, exit_code=exit_code)
-        self.journal.commit()
+        with contextlib.suppress(NetworkError):  # when it was the journal that failed
+            self.journal.commit()
         self.events.commit()
         for goal in self.goals:
             self.ports.reply(goal.address, cp.Refused(message=message, exit_code=exit_code))
@@ -375,7 +344,7 @@ class Coordinator:
         """
         place, message = self.pool.open(raw, effective, self.network.now, default_subnet)
         if self.pool.add(place, PooledMessage(message, raw, self.network.height)):
-            self.book.submit(message.message_id, place, self.network.height)
+            self.book.submit(message.message_id, place, self.network.height, measured=message.receiver != MANAGEMENT_CANISTER)
         return message
 
     def _submit_own(self, call: DriverCall) -> bytes:

@@ -54,6 +54,10 @@ class Driving:
         for query in queries:
             ask(query, height)
 
+    def sending(self) -> str:
+        """What is being sent, for messages about what went wrong."""
+        return "the workload's call is refused" if self.bootstrap.finished else self.bootstrap.sending()
+
     def prepare(self, height: int) -> None:
         """Do ahead what can be done ahead for this height, while the nodes are busy."""
         if self.bootstrap.finished:

@@ -22,6 +22,7 @@ MAX_INSTALL_BYTES = 102 << 20
 """Of an install_code envelope: the largest module and its argument."""
 MAX_BATCH_INGRESS_BYTES = 4 << 20
 """Of one batch; the replica's block payload."""
+_NEVER = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class IngressPool:
         self._any_expiry = any_expiry
         self._ranges = [(_index(subnet.range_start), _index(subnet.range_end)) for subnet in subnets]
         self._waiting: list[deque[PooledMessage]] = [deque() for _ in subnets]
+        self._earliest = [_NEVER] * len(subnets)
+        """No message that waits expires before this."""
         self._expiries: dict[bytes, int] = {}
         """Of every message that is waiting or was taken and hasn't expired: none enters twice."""
         self._taken: deque[bytes] = deque()
@@ -87,25 +90,32 @@ class IngressPool:
             return False
         self._expiries[message.ingress.message_id] = message.ingress.expiry
         self._waiting[subnet].append(message)
+        self._earliest[subnet] = min(self._earliest[subnet], message.ingress.expiry)
         return True
 
-    def take(self, subnet: int, time_ns: int, max_bytes: int) -> tuple[list[PooledMessage], list[PooledMessage]]:
-        """The next batch's messages in order of arrival, and those that expired while they waited."""
+    def expire(self, subnet: int, time_ns: int) -> list[PooledMessage]:
+        """Take out the messages that expired while they waited; done every round, so that it depends on nothing else."""
+        if self._any_expiry or self._earliest[subnet] >= time_ns:
+            return []
+        queue = self._waiting[subnet]
+        expired = [one for one in queue if one.ingress.expiry < time_ns]
+        queue = self._waiting[subnet] = deque(one for one in queue if one.ingress.expiry >= time_ns)
+        self._earliest[subnet] = min((one.ingress.expiry for one in queue), default=_NEVER)
+        self._taken.extend(one.ingress.message_id for one in expired)
+        return expired
+
+    def take(self, subnet: int, max_bytes: int) -> list[PooledMessage]:
+        """The next batch's messages in order of arrival."""
         queue, limits = self._waiting[subnet], self._limits[subnet]
         chosen: list[PooledMessage] = []
-        expired: list[PooledMessage] = []
         left = min(max_bytes, MAX_BATCH_INGRESS_BYTES)
         while queue and len(chosen) < limits.max_ingress_per_round:
-            if queue[0].ingress.expiry < time_ns and not self._any_expiry:
-                expired.append(queue.popleft())
-                continue
             left -= queue[0].ingress.raw_bytes
             if left < 0 and chosen:
                 break
             chosen.append(queue.popleft())
         self._taken.extend(one.ingress.message_id for one in chosen)
-        self._taken.extend(one.ingress.message_id for one in expired)
-        return chosen, expired
+        return chosen
 
     def drop(self, subnet: int, message_ids: Sequence[bytes], expiries: Sequence[int]) -> list[PooledMessage]:
         """Messages that a recorded batch took; they are known from now on. Returns those that waited here."""

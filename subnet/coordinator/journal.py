@@ -6,14 +6,15 @@ input is one row, written along with the next commit: losing it loses nothing, s
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ic_types import trace
-from ic_types.errors import BadInput
+from ic_types.errors import BadInput, NetworkError
 
 FILE_NAME = "journal.sqlite"
 SCHEMA_VERSION = 1
@@ -111,24 +112,37 @@ class Journal:
         return found
 
     def record_round(self, height: int, batches: Sequence[RecordedBatch]) -> None:
-        """Record the batches of all subnets for this height; they are on disk afterwards unless all are empty."""
+        """Record the batches of all subnets for this height; they are on disk afterwards unless all are empty.
+
+        Raises: NetworkError when they can't be written, e.g. since the disk is full.
+        """
         trace.emit("subnet.coordinator.journal.record_round", b"", str(height))
-        self._begin()
-        durable = False
-        for subnet, batch in enumerate(batches):
-            if batch.raw is None:
-                self._extend_run(subnet, height)
-                continue
-            durable = True
-            self._end_run(subnet)
-            self._db.execute("INSERT INTO batches VALUES (?, ?, ?)", (subnet, height, batch.raw))
-            if batch.envelopes:
-                rows = [(subnet, height, place, at, raw) for place, (at, raw) in enumerate(batch.envelopes)]
-                self._db.executemany("INSERT INTO ingress VALUES (?, ?, ?, ?, ?)", rows)
-        if durable:
+        with self._writing():
+            self._begin()
+            for subnet, batch in enumerate(batches):
+                if batch.raw is None:
+                    self._extend_run(subnet, height)
+                else:
+                    self._insert(subnet, height, batch)
+        if any(batch.raw is not None for batch in batches):
             self.commit()
         else:
             self.commit_if_due()
+
+    def _insert(self, subnet: int, height: int, batch: RecordedBatch) -> None:
+        self._end_run(subnet)
+        self._db.execute("INSERT INTO batches VALUES (?, ?, ?)", (subnet, height, batch.raw))
+        if batch.envelopes:
+            rows = [(subnet, height, place, at, raw) for place, (at, raw) in enumerate(batch.envelopes)]
+            self._db.executemany("INSERT INTO ingress VALUES (?, ?, ?, ?, ?)", rows)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            remedy = "make room on the disk and continue with --resume"
+            raise NetworkError(f"the journal {self.path} can't be written: {error}; {remedy}") from error
 
     def _extend_run(self, subnet: int, height: int) -> None:
         self._runs.setdefault(subnet, [height, height])[1] = height
@@ -139,9 +153,10 @@ class Journal:
 
     def record_height(self, subnet: int, height: int, agreed: RecordedHeight) -> None:
         """Record what a subnet agreed on; written with the next commit."""
-        self._begin()
         row = (subnet, height, agreed.state_hash, agreed.root_hash, agreed.signature, agreed.randomness)
-        self._db.execute("INSERT OR REPLACE INTO heights VALUES (?, ?, ?, ?, ?, ?)", row)
+        with self._writing():
+            self._begin()
+            self._db.execute("INSERT OR REPLACE INTO heights VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def batch(self, subnet: int, height: int) -> bytes | None:
         """The encoded batch; None for a round without input."""
@@ -167,11 +182,15 @@ class Journal:
         return self._db.execute("SELECT first, last FROM empty_runs WHERE subnet = ? ORDER BY first", (subnet,)).fetchall()
 
     def commit(self) -> None:
-        """Put everything recorded so far on disk."""
+        """Put everything recorded so far on disk.
+
+        Raises: NetworkError when it can't be written.
+        """
         started = time.perf_counter_ns()
-        self._write_runs()
-        if self._db.in_transaction:
-            self._db.execute("COMMIT")
+        with self._writing():
+            self._write_runs()
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
         self._last_commit = time.monotonic()
         self.commit_ns += time.perf_counter_ns() - started
 
@@ -181,8 +200,9 @@ class Journal:
             self.commit()
 
     def close(self) -> None:
-        """Commit and close."""
-        self.commit()
+        """Commit, if that is possible, and close."""
+        with contextlib.suppress(NetworkError):
+            self.commit()
         self._db.close()
 
     def _begin(self) -> None:

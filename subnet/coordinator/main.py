@@ -15,7 +15,7 @@ import zmq
 
 from configs import log_setup
 from ic_types import trace, wire
-from ic_types.errors import IcsimError, WireError
+from ic_types.errors import IcsimError, NetworkError, WireError
 from subnet import control_protocol as cp
 from subnet.coordinator.assembly import assemble
 from subnet.coordinator.control_desk import REQUESTS, ControlDesk
@@ -92,12 +92,15 @@ class CoordinatorProcess:
         while not self._is_over():
             with stages("wait"):
                 ready = dict(poller.poll(_TICK_MS if self.stop_by is None else 20))
-            if transport.nodes in ready:
-                self._serve_nodes()
-            if transport.zygote.fileno() in ready:
-                self._serve_zygote()
-            if transport.clients in ready:
-                self._serve_clients()
+            try:
+                if transport.nodes in ready:
+                    self._serve_nodes()
+                if transport.zygote.fileno() in ready:
+                    self._serve_zygote()
+                if transport.clients in ready:
+                    self._serve_clients()
+            except NetworkError as error:
+                self.coordinator.fail(str(error), error.exit_code)
             if time.monotonic() >= next_tick:
                 self.coordinator.on_tick()
                 next_tick = time.monotonic() + _TICK_MS / 1000

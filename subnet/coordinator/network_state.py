@@ -14,6 +14,9 @@ from subnet.coordinator.network_plan import NetworkPlan, SubnetPlan
 from subnet.protocol import CertifiedSlice, RoundResult, StreamHead, SubnetRecord
 from subnet.random_tape import genesis_randomness
 
+_STANDING = ("certified_height",)
+"""Counters of nodes that are no sums, besides those called total_."""
+
 
 class NodePhase(Enum):
     """Where a node stands."""
@@ -82,6 +85,15 @@ class Subnet:
     def live(self) -> list[Node]:
         """Nodes that take part in rounds."""
         return [node for node in self.nodes if node.phase is NodePhase.LIVE]
+
+    def count(self, result: RoundResult) -> None:
+        """Add the counters of a round."""
+        for name, value in result.stats.items():
+            standing = name in _STANDING or name.startswith("total_")
+            self.totals[name] = value if standing else self.totals.get(name, 0) + value
+        for sums, added in ((self.stage_ns, result.stage_ns), (self.stage_cpu_ns, result.stage_cpu_ns)):
+            for name, value in added.items():
+                sums[name] = sums.get(name, 0) + value
 
 
 @dataclass(slots=True, eq=False)

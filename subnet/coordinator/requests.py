@@ -21,6 +21,8 @@ class Request:
     status: str = "received"
     answered_height: int = 0
     outcome: IngressOutcome | None = None
+    measured: bool = True
+    """Its latency counts; that of management calls doesn't, since installs would hide the canisters' own."""
 
 
 @dataclass(slots=True)
@@ -44,9 +46,9 @@ class RequestBook:
         """Submitted and not answered yet."""
         return self.submitted - self.replied - self.rejected - self.expired
 
-    def submit(self, message_id: bytes, subnet: int, height: int) -> None:
+    def submit(self, message_id: bytes, subnet: int, height: int, *, measured: bool = True) -> None:
         """A message came in, after `height` was finished."""
-        self.requests[message_id] = Request(subnet, height)
+        self.requests[message_id] = Request(subnet, height, measured=measured)
         self.submitted += 1
 
     def processing(self, message_id: bytes, subnet: int, arrival_height: int) -> None:
@@ -76,7 +78,8 @@ class RequestBook:
             self.replied += 1
         else:
             self.rejected += 1
-        self.latency_rounds[height - request.submitted_height] += 1
+        if request.measured:
+            self.latency_rounds[height - request.submitted_height] += 1
         self._answered.append(outcome.message_id)
 
     def is_answered(self, message_id: bytes) -> bool:

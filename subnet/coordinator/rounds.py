@@ -59,6 +59,8 @@ class Rounds:
     height: int = 0
     """Of the round in work; 0 between rounds."""
     fetch_slices: bool = True
+    _halted: bool = False
+    """Nodes differ, so nothing is certified any more."""
     _open: set[int] = field(default_factory=set)
     """Subnets that haven't answered."""
     _fetches: dict[int, _Fetch] = field(default_factory=dict)
@@ -99,10 +101,11 @@ class Rounds:
             self._ask(subnet, fetch)
 
     def _check_complete(self, subnet: Subnet) -> None:
-        if subnet.place not in self._open or any(node.index not in subnet.results for node in subnet.live()):
+        if self._halted or subnet.place not in self._open or any(node.index not in subnet.results for node in subnet.live()):
             return
         groups = agreement.sides({node.index: subnet.results[node.index] for node in subnet.live()})
         if len(groups) > 1:
+            self._halted = True
             self.hooks.diverged(subnet, groups)
             return
         self._open.discard(subnet.place)

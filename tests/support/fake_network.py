@@ -111,12 +111,16 @@ class FakeNetwork:
 
     def settle(self) -> None:
         """Deliver events until there are none; `choose` picks the next out of so many."""
-        while True:
-            events: list[Callable[[], None]] = [self._pending] if self.ports.pending else []
-            events += [self._deliver(process) for process in self.ports.processes.values() if process.inbox]
-            if not events:
-                return
+        while self.step():
+            pass
+
+    def step(self) -> bool:
+        """Deliver one event; False when there is none."""
+        events: list[Callable[[], None]] = [self._pending] if self.ports.pending else []
+        events += [self._deliver(process) for process in self.ports.processes.values() if process.inbox]
+        if events:
             events[self.choose(len(events))]()
+        return bool(events)
 
     def _pending(self) -> None:
         self.ports.pending.pop(0)(self.coordinator)

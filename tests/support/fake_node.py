@@ -18,6 +18,7 @@ import cbor2
 import zmq
 
 from ic_types import bls, wire
+from ic_types.messages import Ingress
 from ic_types.principal import SubnetId
 from sandbox.launch_protocol import LAUNCH_SOCKET, MAX_PACKET_BYTES, Spawned, SpawnSandbox
 from subnet.process_tools import set_title
@@ -39,6 +40,8 @@ from subnet.protocol import (
 )
 from subnet.random_tape import tape_message
 
+REJECTED = b"reject this"
+"""Argument of messages that are rejected; all others get their argument back."""
 REQUESTS = (Batch, Certify, QueryRequest, Inspect, Stop)
 
 
@@ -116,7 +119,7 @@ class FakeReplica:
                 StreamHead(peer=peer, begin=s.begin, end=s.end, signals_end=s.signals_end)
                 for peer, s in sorted(self.streams.items())
             ),
-            outcomes=tuple(IngressOutcome(message_id=m.message_id, status="replied", reply=m.arg) for m in batch.ingress),
+            outcomes=tuple(_outcome(message) for message in batch.ingress),
             has_work=False,
             next_due_ns=0,
             stats={"messages": len(batch.ingress)},
@@ -158,6 +161,12 @@ class FakeReplica:
             return None
         witness = cbor2.dumps([wanted.message_begin, stream.end, stream.signals_end])
         return CertifiedSlice(source=self.config.subnet, witness=witness, certificate_signature=request.signature)
+
+
+def _outcome(message: Ingress) -> IngressOutcome:
+    if message.arg == REJECTED:
+        return IngressOutcome(message_id=message.message_id, status="rejected", reject_code=5, reject_message="as asked")
+    return IngressOutcome(message_id=message.message_id, status="replied", reply=message.arg)
 
 
 def spawn_sandbox(config: NodeConfig, name: str) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,9 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ic_types import bls
+from ic_types.principal import Principal
 from subnet import control_protocol as cp
+from subnet.coordinator import ingress_pool
+from subnet.coordinator.network_plan import CanisterPlan, NetworkPlan
 from subnet.coordinator.network_state import NodePhase
 from tests.support.fake_network import CLIENT, FakeNetwork
+from tests.support.fake_node import REJECTED
 from tests.support.plans import small_plan
 
 
@@ -305,3 +310,73 @@ def test_a_silent_node_is_ended_and_started_again(tmp_path: Path) -> None:
     network.settle()
     assert network.coordinator.network.height == 1
     assert victim.pid != first_pid
+
+
+def test_a_node_lost_while_a_divergence_is_walked_down_changes_nothing(tmp_path: Path) -> None:
+    """The round isn't certified by those who are left."""
+    network = open_network(tmp_path, 4)
+    network.submit("diverge", bytes([3]))
+    network.desk.serve(CLIENT, cp.Advance(rounds=2))
+    while not any(b"Inspect" in raw[:12] for one in network.ports.processes.values() for raw in one.inbox):
+        network.step()
+    network.ports.kill(network.coordinator.network.subnets[0].nodes[2].pid)
+    network.settle()
+    assert network.coordinator.network.height == 0
+    assert network.coordinator.failure is not None
+    assert "in the minority: node 3" in network.coordinator.failure.message
+
+
+def test_a_journal_that_cannot_be_written_stops_the_network_with_a_report(tmp_path: Path) -> None:
+    """No node sees the batch."""
+    network = open_network(tmp_path, 1)
+    network.rounds(1)
+    network.submit("set", b"v")
+    network.coordinator.journal._db.execute("PRAGMA query_only = 1")
+    reply = network.rounds(1)
+    assert isinstance(reply, cp.Refused)
+    assert "can't be written" in reply.message
+    assert all(process.replica.height == 1 for process in network.ports.processes.values())
+
+
+def with_canister(create_arg: bytes, module: bytes) -> NetworkPlan:
+    """A plan with one canister."""
+    plan = small_plan(1)
+    canister = CanisterPlan(
+        name="ledger",
+        canister_id=Principal.canister(0),
+        subnet=0,
+        installer="alice",
+        create_arg=create_arg,
+        wasm=b"hash",
+        init_arg=b"",
+    )
+    return replace(plan, canisters=(canister,), wasms={b"hash": module})
+
+
+def test_canisters_are_installed_before_anyone_is_told(tmp_path: Path) -> None:
+    """Two rounds: create, install; their latency isn't counted."""
+    network = FakeNetwork(with_canister(b"create", b"\0asm"), tmp_path)
+    reply = network.ask(cp.Advance(until_installed=True))
+    assert isinstance(reply, cp.Advanced)
+    assert reply.height == 2
+    assert network.coordinator.book.replied == 2
+    assert not network.coordinator.book.latency_rounds
+
+
+@pytest.mark.parametrize(
+    ("create_arg", "module", "said"),
+    [
+        (REJECTED, b"\0asm", "canister ledger can't be created: as asked"),
+        (b"create", bytes(9000), "canister ledger can't be installed, its module may be too large: the envelope has 9"),
+    ],
+)
+def test_a_canister_that_cannot_be_installed_is_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, create_arg: bytes, module: bytes, said: str
+) -> None:
+    """The report names it; nobody is told that the network is idle."""
+    monkeypatch.setattr(ingress_pool, "MAX_INSTALL_BYTES", 9000)
+    network = FakeNetwork(with_canister(create_arg, module), tmp_path)
+    reply = network.ask(cp.Advance(until_idle=True))
+    assert isinstance(reply, cp.Refused)
+    assert reply.exit_code == 2
+    assert reply.message.startswith(said)

@@ -51,8 +51,8 @@ def test_batches_take_messages_in_order_of_arrival_up_to_the_count() -> None:
     waiting = pool()
     for number in range(5):
         assert waiting.add(0, message(number))
-    assert numbers(waiting.take(0, NOW, 1 << 30)[0]) == [0, 1, 2]
-    assert numbers(waiting.take(0, NOW, 1 << 30)[0]) == [3, 4]
+    assert numbers(waiting.take(0, 1 << 30)) == [0, 1, 2]
+    assert numbers(waiting.take(0, 1 << 30)) == [3, 4]
     assert len(waiting) == 0
 
 
@@ -61,9 +61,9 @@ def test_a_batch_is_bounded_in_bytes_but_never_stuck() -> None:
     waiting = pool()
     for number, size in enumerate((MAX_BATCH_INGRESS_BYTES + 1, 600, 600)):
         waiting.add(0, message(number, size=size))
-    assert numbers(waiting.take(0, NOW, 1000)[0]) == [0]
-    assert numbers(waiting.take(0, NOW, 1000)[0]) == [1]
-    assert numbers(waiting.take(0, NOW, 1000)[0]) == [2]
+    assert numbers(waiting.take(0, 1000)) == [0]
+    assert numbers(waiting.take(0, 1000)) == [1]
+    assert numbers(waiting.take(0, 1000)) == [2]
 
 
 def test_nothing_enters_twice() -> None:
@@ -71,27 +71,30 @@ def test_nothing_enters_twice() -> None:
     waiting = pool()
     assert waiting.add(0, message(1))
     assert not waiting.add(0, message(1))
-    waiting.take(0, NOW, 1 << 30)
+    waiting.take(0, 1 << 30)
     assert not waiting.add(0, message(1))
     assert waiting.forget_expired(NOW + MINUTE) == []
     assert waiting.forget_expired(NOW + MINUTE + 1) == [message(1).ingress.message_id]
     assert waiting.add(0, message(1))
 
 
-def test_expired_messages_are_passed_over_and_named() -> None:
-    """They don't count against the limits."""
+def test_messages_expire_while_they_wait() -> None:
+    """Wherever they stand in the queue; the others keep their order."""
     waiting = pool()
-    waiting.add(0, message(1, expiry=NOW - 1))
-    waiting.add(0, message(2, expiry=NOW))
-    taken, expired = waiting.take(0, NOW, 1 << 30)
-    assert (numbers(taken), numbers(expired)) == ([2], [1])
+    for number, expiry in enumerate((NOW + 5, NOW - 1, NOW, NOW + 5)):
+        waiting.add(0, message(number, expiry=expiry))
+    assert waiting.expire(0, NOW - 1) == []
+    assert numbers(waiting.expire(0, NOW)) == [1]
+    assert numbers(waiting.expire(0, NOW + 1)) == [2]
+    assert waiting.expire(0, NOW + 5) == []
+    assert numbers(waiting.take(0, 1 << 30)) == [0, 3]
 
 
 def test_subnets_wait_apart() -> None:
     """A batch has its own subnet's messages alone."""
     waiting = pool()
     waiting.add(1, message(1))
-    assert waiting.take(0, NOW, 1 << 30) == ([], [])
+    assert waiting.take(0, 1 << 30) == []
     assert waiting.waiting(1) == 1
 
 
@@ -103,7 +106,7 @@ def test_messages_of_a_recorded_batch_are_dropped_and_known() -> None:
     ids = [message(1).ingress.message_id, message(9).ingress.message_id]
     assert numbers(waiting.drop(0, ids, [NOW + MINUTE] * 2)) == [1]
     assert not waiting.add(0, message(9))
-    assert numbers(waiting.take(0, NOW, 1 << 30)[0]) == [0, 2]
+    assert numbers(waiting.take(0, 1 << 30)) == [0, 2]
 
 
 @pytest.mark.parametrize("place", [0, 1])

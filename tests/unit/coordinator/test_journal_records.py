@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ic_types.errors import BadInput
+from ic_types.errors import BadInput, NetworkError
 from subnet.coordinator.journal import FILE_NAME, Journal, RecordedBatch, RecordedHeight
 
 EMPTY = RecordedBatch(None)
@@ -105,3 +105,17 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="no journal can be written in"):
         Journal.create(tmp_path / "file" / "run", b"")
+
+
+def test_a_full_disk_is_an_error_that_names_the_journal(tmp_path: Path) -> None:
+    """The remedy is named too; what was committed before stays."""
+    journal = Journal.create(tmp_path, b"")
+    journal.record_round(1, [RecordedBatch(b"first")])
+    journal._db.execute("PRAGMA max_page_count = 9")
+    with pytest.raises(
+        NetworkError, match=r"journal\.sqlite can't be written: database or disk is full; make room on the disk"
+    ):
+        journal.record_round(2, [RecordedBatch(bytes(1 << 20))])
+    journal.close()
+    again = Journal.open(tmp_path)
+    assert (again.recorded_height, again.batch(0, 1)) == (1, b"first")
