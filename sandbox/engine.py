@@ -272,7 +272,7 @@ class Instance:
             entry = self._entries[name] = (ctypes.addressof(extern.of), extern)
         error = _call(self._context, entry[0], self._argument_at, 0, self._trap_at)
         if error is not None or self._trap.value is not None or self.host.failure is not None:
-            self._raise(error)
+            raise self._failure(error)
 
     def run_callback(self, index: int, env: int) -> None:
         """Call a function of the table with one pointer-wide argument.
@@ -285,7 +285,7 @@ class Instance:
         self._argument[0] = env
         error = _call(self._context, ctypes.addressof(function), self._argument_at, 1, self._trap_at)
         if error is not None or self._trap.value is not None or self.host.failure is not None:
-            self._raise(error)
+            raise self._failure(error)
 
     def _table_function(self, index: int) -> Any:
         value = _bindings.wasmtime_val_t()
@@ -302,17 +302,18 @@ class Instance:
             raise contract_violation(_BAD_SIGNATURE)
         return function
 
-    def _raise(self, error: int | None) -> None:
+    def _failure(self, error: int | None) -> BaseException:
+        # Returned, not raised: a frame that keeps the exception it raises would live on with it.
         trap, self._trap.value = self._trap.value, None
         failure, self.host.failure = self.host.failure, None
         if error is not None:
             told = wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(_bindings.wasmtime_error_t)))
-            raise failure or engine_failure(str(told))
+            return failure or engine_failure(str(told))
         code, known = c_uint8(), False
         if trap is not None:
             known = _trap_code(trap, ctypes.addressof(code))
             _trap_delete(trap)
-        raise failure or _classify(wasmtime.TrapCode(code.value).name if known else "")
+        return failure or _classify(wasmtime.TrapCode(code.value).name if known else "")
 
 
 def _classify(code: str) -> CanisterTrap:

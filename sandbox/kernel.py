@@ -38,6 +38,7 @@ _madvise = _function("madvise", c_int, c_void_p, c_size_t, c_int)
 _ioctl = _function("ioctl", c_int, c_int, c_ulong, c_void_p)
 _syscall = _function("syscall", c_long, c_long, c_long, c_long, c_long, c_long)
 _mallopt = _function("mallopt", c_int, c_int, c_int)
+_malloc_trim = _function("malloc_trim", c_int, c_size_t)
 _prctl = _function("prctl", c_int, c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 
 
@@ -117,6 +118,11 @@ def keep_freed_memory(most: int) -> None:
     """Have malloc keep up to `most` freed bytes for later: a fresh mapping costs a page fault per 4 KiB."""
     _mallopt(_M_MMAP_THRESHOLD, most // 2)
     _mallopt(_M_TRIM_THRESHOLD, most)
+
+
+def return_freed_memory() -> None:
+    """Give memory that malloc keeps for later back to the system."""
+    _malloc_trim(0)
 
 
 def iowr(kind: int, number: int, size: int) -> int:

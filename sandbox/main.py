@@ -49,6 +49,8 @@ class SocketTransport:
                 self._wait()
 
     def _wait(self) -> None:
+        gc.collect()
+        kernel.return_freed_memory()
         while True:
             ready = dict(self._poller.poll())
             if self._channel in ready:

@@ -99,13 +99,13 @@ class MappedMemory:
                 self.layout.replace(run)
                 if detector is not None:
                     detector.watch(address, length)
-            self.private.difference_update(range(run.page, run.page + run.count))
+            self._forget_private(run)
 
     def redraw(self, runs: Iterable[Run]) -> None:
         """Like `map_runs`, for a memory that `attach` moves next: nothing is mapped yet."""
         for run in runs:
             self.layout.replace(run)
-            self.private.difference_update(range(run.page, run.page + run.count))
+            self._forget_private(run)
 
     def roll_back(self, pages: Sequence[int], detector: DirtyPages | None) -> None:
         """Drop these private pages; nothing was committed since they were mapped."""
@@ -115,6 +115,12 @@ class MappedMemory:
             if detector is not None:
                 detector.forget(address, length)
         self.private.difference_update(pages)
+
+    def _forget_private(self, run: Run) -> None:
+        if len(self.private) < run.count:
+            self.private = {page for page in self.private if not run.page <= page < run.page + run.count}
+        else:
+            self.private.difference_update(range(run.page, run.page + run.count))
 
     def _map(self, run: Run) -> None:
         address, length = self.base + run.page * OS_PAGE_BYTES, run.count * OS_PAGE_BYTES

@@ -37,6 +37,7 @@ from sandbox.system_api.traps import CanisterTrap
 
 PAGES_PER_WASM_PAGE: Final = WASM_PAGE_BYTES // OS_PAGE_BYTES
 _SMALL_BYTEMAP = 16 * 1024
+_REMEMBERED_ENTRIES = 2048
 _WRITTEN_MARKS: Final = re.compile(rb"[\x01\x03]+")
 _PREFIXES: Final = {
     EntryPoint.UPDATE: ("canister_update ", "update"),
@@ -135,7 +136,9 @@ class Runner:
 
     def _entry(self, entry: EntryPoint, method: str) -> tuple[str, str]:
         prefix, kind = _PREFIXES.get(entry, (f"canister_{entry.value}", "system"))
-        found = self._entries[entry, method] = (prefix + method if entry in _PREFIXES else prefix), kind
+        found = (prefix + method if entry in _PREFIXES else prefix), kind
+        if len(self._entries) < _REMEMBERED_ENTRIES:
+            self._entries[entry, method] = found
         return found
 
     def _finished(self, instance: Instance) -> Finished:

@@ -66,6 +66,8 @@ class Server:
         self._transport, self._confine = transport, confine
         self._detector = open_detector()
         self._runner: Runner | None = None
+        self._lacking: tuple[str, ...] | None = None
+        """What confinement couldn't do, once it is on."""
         self._cookie = 0
         self._answers: list[Answer] = []
         self._paused = False
@@ -97,7 +99,9 @@ class Server:
             self._transport.send(OpenFailed(request.cookie, str(error)))
             return
         self._runner = runner
-        self._transport.send(Opened(request.cookie, self._confine()))
+        if self._lacking is None:
+            self._lacking = self._confine()
+        self._transport.send(Opened(request.cookie, self._lacking))
 
     def _opened(self) -> Runner:
         if self._runner is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
-from sandbox_harness import Harness, message
+from sandbox_harness import Harness, drive, message
 
 from ic_types.reject import ErrorCode
 from sandbox.protocol import Finished, ReplyData, Stop, Trapped
@@ -172,3 +174,16 @@ def test_stable_pages_are_found_by_their_marks() -> None:
             assert answer.stable_dirty_marks == 3
         assert box.one(message("read")).stable.indices == ()
         assert box.one(message("read")).stable_dirty_marks == 0
+
+
+def test_traps_leave_no_garbage() -> None:
+    """The collector is off in a sandbox, so failing messages may not leave cycles behind."""
+    with Harness(ADDING) as box:
+        drive(box, [message("fail")], 1)
+        gc.collect()
+        gc.disable()
+        try:
+            drive(box, [message("fail"), message("unreachable")] * 50, 1)
+            assert gc.collect() < 100
+        finally:
+            gc.enable()

@@ -103,7 +103,7 @@ def node() -> Iterator[Node]:
 
 
 def test_execute_and_reset_over_zeromq(node: Node, compiled: int) -> None:
-    """A forked, confined sandbox executes a batch, traps, is reset and ends when told to."""
+    """A confined sandbox executes a batch, traps, is reset, opens again and ends when told to."""
     heap, stable = NodeMemory(1), NodeMemory(0)
     opened = node.open(compiled, heap, stable, globals=(0,))
     assert opened.lacking == ()
@@ -120,7 +120,10 @@ def test_execute_and_reset_over_zeromq(node: Node, compiled: int) -> None:
     assert isinstance(done, ResetDone)
     reply = node.ask(Execute(cookie=4, inputs=(message("add", arg=number(1)),), context=CONTEXT))
     assert reply.answers[0].response == ReplyData(number(6))
-    node.send(Close(5))
+    node.open(compiled, NodeMemory(1), NodeMemory(0), globals=(0,))
+    reply = node.ask(Execute(cookie=5, inputs=(message("add", arg=number(1)),), context=CONTEXT))
+    assert reply.answers[0].response == ReplyData(number(1))
+    node.send(Close(6))
     assert node.ended() == 0
 
 
