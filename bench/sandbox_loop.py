@@ -20,11 +20,12 @@ import zmq
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import sandbox.main  # noqa: E402, F401  as the zygote does, before it forks
 from configs.fees import CyclesCostSchedule  # noqa: E402
 from configs.limits import SubnetLimits  # noqa: E402
 from ic_types import wire  # noqa: E402
 from ic_types.principal import Principal  # noqa: E402
+from sandbox import confinement  # noqa: E402
+from sandbox.main import run_sandbox  # noqa: E402
 from sandbox.module_info import ModuleInfo  # noqa: E402
 from sandbox.protocol import (
     Close,
@@ -68,9 +69,6 @@ def start(endpoint: str, profile: bool) -> tuple[int, socket.socket]:
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
-        from sandbox import confinement
-        from sandbox.main import run_sandbox
-
         ours.close()
         profiler = cProfile.Profile()
         if profile:
