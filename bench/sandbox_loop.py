@@ -27,7 +27,7 @@ from ic_types.principal import Principal  # noqa: E402
 from sandbox import confinement  # noqa: E402
 from sandbox.main import run_sandbox  # noqa: E402
 from sandbox.module_info import ModuleInfo  # noqa: E402
-from sandbox.protocol import (
+from sandbox.protocol import (  # noqa: E402
     Close,
     EntryPoint,
     Environment,
@@ -147,9 +147,8 @@ def main() -> None:
             assert isinstance(reply.answers[0], Finished)
         wall, cpu, box = time.perf_counter() - began, time.process_time() - cpu, cpu_seconds(pid) - box
         per = [f"{1e6 * seconds / MESSAGES:6.1f}" for seconds in (wall, box, cpu)]
-        print(
-            f"batch {size:3}: {MESSAGES / wall:8.0f} messages/s; us each: wall {per[0]}, cpu of sandbox {per[1]}, of node {per[2]}"
-        )
+        times = f"us each: wall {per[0]}, cpu of sandbox {per[1]}, of node {per[2]}"
+        print(f"batch {size:3}: {MESSAGES / wall:8.0f} messages/s; {times}")
     router.send_multipart([b"box", wire.encode(Close(0))])
     os.waitpid(pid, 0)
 
