@@ -86,8 +86,12 @@ def run(arguments: list[str]) -> int:
     except IcsimError as error:
         click.echo(f"icsim: {error}", err=True)
         return error.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else "icsim"
+        click.echo(f"icsim: {error.format_message()} (`{where} --help` shows what is allowed)", err=True)
+        return error.exit_code
     except click.ClickException as error:
-        error.show()
+        click.echo(f"icsim: {error.format_message()}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED

@@ -17,7 +17,7 @@ import click
 
 from configs.estimate import available_bytes, check_fits
 from configs.loader import load_topology
-from ic_types.errors import BadInput, IcsimError
+from ic_types.errors import BadInput, DivergenceError, IcsimError, NetworkError
 from subnet.cli.options import execution_options, fault_options, run_options, topology_options
 from subnet.cli.progress import Watch
 from subnet.lab import run_dir
@@ -134,11 +134,14 @@ def _execute(plan: _Plan) -> Report:
                 watch.advance(**({"until_idle": True} if plan.rounds is None else {"to_height": plan.rounds}))
         except KeyboardInterrupt:
             interrupted = True
-        except BadInput:
-            raise
-        except IcsimError as error:
-            network.check()
+        except BadInput as error:
+            raise BadInput(f"{plan.about.topology}: {error}") from None
+        except DivergenceError as error:
             failure = error
+        except NetworkError as error:
+            failure = network.call_failed(error)
+            if failure is not error:  # the network is gone, so there is nobody to ask
+                raise failure from None
         report = make_report(
             client, plan.about.invariants, may_be_open=plan.rounds is not None, failure=failure, interrupted=interrupted
         )

@@ -52,8 +52,11 @@ def up(topology: str, **options: Any) -> int:
     network = launch(replace(config, out_dir=str(folder)), background=options["background"])
     entry: Path | None = None
     try:
-        with Watch(network.client, quiet=options["quiet"]) as watch:
-            watch.advance(until_installed=True)
+        try:
+            with Watch(network.client, quiet=options["quiet"]) as watch:
+                watch.advance(until_installed=True)
+        except BadInput as error:
+            raise BadInput(f"{topology}: {error}") from None
         entry = advertise(run_dir.home(), name, network.folder, topology, str(folder))
         _announce(network, entry, folder, options)
         if options["background"]:
