@@ -14,13 +14,14 @@ import structlog
 
 from ic_types.errors import ConfigError
 from ic_types.principal import CanisterId, Principal
-from ic_types.units import OS_PAGE_BYTES
+from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
 
 if TYPE_CHECKING:
     from subnet.node.replica import Replica
     from subnet.protocol import NodeConfig
 
 log = structlog.get_logger("node")
+_PAGES_EACH = WASM_PAGE_BYTES // OS_PAGE_BYTES
 _FORM = re.compile(r"flip:([^,@]+),([^,@]+),(\d+),(\d+)@(\d+)")
 
 
@@ -38,8 +39,9 @@ class FaultPlan:
         if height != self.height:
             return
         canister = replica.state.canisters.get(self.canister_id)
-        if canister is None or canister.execution is None or self.page not in canister.execution.heap.written_pages():
-            log.error("fault.missed", canister=str(self.canister_id), page=self.page, height=height)
+        pages = 0 if canister is None or canister.execution is None else canister.execution.heap.wasm_pages * _PAGES_EACH
+        if canister is None or canister.execution is None or self.page >= pages:
+            log.error("fault.missed", canister=str(self.canister_id), page=self.page, pages=pages, height=height)
             return
         canister.execution.heap.flip(self.page, self.byte)
         replica.driver.drop_sandboxes(canister.execution)
