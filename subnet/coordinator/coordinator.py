@@ -160,6 +160,7 @@ class Coordinator:
             case QueryReply() | Inspected():
                 self.relay.answer(node, message)
             case NodeFailure():
+                node.last_words = message.reason
                 self.events.record(self.network.height, "node_failed", node=node.name, reason=message.reason)
                 log.error("coordinator.node_failed", node=node.name, height=message.height, reason=message.reason)
             case _:

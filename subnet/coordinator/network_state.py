@@ -49,6 +49,8 @@ class Node:
     stalled_restarts: int = 0
     """Restarts without a round of progress between them."""
     best_height: int = 0
+    last_words: str = ""
+    """Why its process can't go on, if it said so or ended."""
 
 
 @dataclass(slots=True, eq=False)

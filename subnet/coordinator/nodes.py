@@ -17,6 +17,7 @@ from subnet.coordinator.journal import Journal
 from subnet.coordinator.network_state import Network, Node, NodePhase, Subnet
 from subnet.coordinator.ports import Ports
 from subnet.network_config import CoordinatorConfig
+from subnet.process_tools import describe_status
 from subnet.protocol import NodeReady, RoundResult
 
 _WINDOW = 8
@@ -73,7 +74,7 @@ class NodeKeeper:
 
     def _spawn(self, node: Node) -> None:
         node.phase, node.height, node.sent, node.address = NodePhase.STARTING, 0, 0, b""
-        node.sent_at = self._ports.clock()
+        node.sent_at, node.last_words = self._ports.clock(), ""
         config = node_config(
             self._network.plan, self._network.genesis, self._config, node.subnet, node.index, max_in_flight=self.max_in_flight
         )
@@ -114,6 +115,7 @@ class NodeKeeper:
             return
         log.warning("coordinator.node_ended", node=node.name, pid=pid, status=status, height=node.height)
         self._by_address.pop(node.address, None)
+        node.last_words = node.last_words or describe_status(status)
         node.phase, node.pid, node.address = NodePhase.DEAD, 0, b""
         self._dispatcher.forget(node)
         node.stalled_restarts = 0 if node.height > node.best_height else node.stalled_restarts + 1
@@ -121,7 +123,7 @@ class NodeKeeper:
         self._hooks.lost(node)
         subnet = self._network.subnets[node.subnet]
         if self._too_few(subnet):
-            missing = ", ".join(f"{n.name} ({n.phase.value})" for n in subnet.nodes if n.phase is not NodePhase.LIVE)
+            missing = ", ".join(_excuse(n) for n in subnet.nodes if n.phase is not NodePhase.LIVE)
             self._hooks.fail(
                 f"subnet {subnet.plan.name} lost its quorum at height {self._network.height}: {subnet.keys.threshold} of "
                 f"{subnet.plan.nodes} nodes are needed; not available: {missing}",
@@ -187,3 +189,8 @@ class NodeKeeper:
             if node.pid and owing and self._ports.clock() - node.sent_at > limit_s:
                 log.error("coordinator.node_silent", node=node.name, pid=node.pid, height=node.height)
                 self.kill(node)
+
+
+def _excuse(node: Node) -> str:
+    """`app-1/2 (dead: killed by SIGKILL)`."""
+    return f"{node.name} ({node.phase.value}{': ' if node.last_words else ''}{node.last_words})"
