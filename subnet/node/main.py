@@ -21,7 +21,7 @@ from configs import log_setup
 from ic_types import trace, wire
 from ic_types.errors import IcsimError
 from ic_types.trace import TraceEvent
-from sandbox import artefacts
+from sandbox import artefacts, kernel
 from sandbox.controller import SandboxController
 from sandbox.launcher import ZygoteLauncher
 from subnet.node import inspection
@@ -42,6 +42,8 @@ from subnet.protocol import (
 PR_SET_PDEATHSIG = 1
 REQUESTS = (Batch, Certify, QueryRequest, Inspect, Stop)
 IDLE_POLL_MS = 1000
+KEPT_BYTES = 8 << 20
+"""Freed memory that malloc keeps: answers of sandboxes come in large buffers."""
 
 log = structlog.get_logger("node")
 
@@ -154,6 +156,7 @@ def run_node(config: NodeConfig) -> None:
     title = f"icsim node {config.subnet_name}/{config.node_index}"
     setproctitle.setproctitle(title)
     log_setup.configure(title, Path(config.log_path) if config.log_path else None)
+    kernel.keep_freed_memory(KEPT_BYTES)
     process = NodeProcess(config)
     try:
         process.run()
