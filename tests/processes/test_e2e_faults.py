@@ -1,4 +1,4 @@
-"""A byte of one node's committed memory is flipped: reported at the height where it must show, naming node, canister and page."""
+"""A flipped byte of one node's committed memory is reported where it must show, naming node, canister and page."""
 
 from __future__ import annotations
 
