@@ -29,6 +29,8 @@ COMMANDS = {
     "advance": ("subnet.cli.steer:advance", "Make rounds."),
     "logs": ("subnet.cli.steer:logs", "Show a canister's log."),
     "down": ("subnet.cli.steer:down", "End a running network."),
+    "wasm": ("subnet.cli.wasm:wasm", "Check, instrument or profile a canister module."),
+    "doctor": ("subnet.cli.doctor:doctor", "Check what this machine offers."),
 }
 """Where each subcommand lives, and its line in the help."""
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_CANISTERS = 30
 """More aren't printed; summary.json has them all."""
 _WORK = ("messages", "xnet in", "xnet out", "instructions", "cycles burned")
+_WIDE = 132
+"""Columns that the tables need with all digits."""
 _PLAIN_WIDTH = 200
 """Columns when standard output is no terminal; nothing is cut off there."""
 
@@ -29,12 +31,32 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
+class Style:
+    """How much room there is: on a narrow terminal numbers are rounded (summary.json has them exactly)."""
+
+    def __init__(self, width: int) -> None:
+        self.narrow = width < _WIDE
+        self.gap = 1 if self.narrow else 3
+        self.hash_digits = 8 if self.narrow else 16
+
+    def number(self, value: int) -> str:
+        """All digits, or about four of them with a unit."""
+        if not self.narrow or value < 100_000:
+            return f"{value:,}"
+        for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
+            if value >= size:
+                return f"{value / size:,.2f} {unit}"
+        return f"{value / 1000:,.1f} k"
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), gap: int = 3
+) -> Table:
     """A table with its numbers to the right."""
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0))
+    made = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, gap, 0, 0))
     for name in columns:
         made.add_column(name, justify="right" if name in right else "left", overflow="fold", header_style="dim")
     for row in rows:
@@ -49,14 +71,16 @@ def _style(cell: str) -> str:
 def print_summary(summary: dict[str, Any], invariants: Sequence[Invariant]) -> None:
     """The tables of `icsim run`."""
     out = console()
+    style = Style(out.width)
     out.print(headline(summary))
-    out.print(subnets(summary))
+    out.print(subnets(summary, style))
     if summary["canisters"]:
-        out.print(canisters(summary))
-    out.print(calls(summary))
+        out.print(canisters(summary, style))
+    out.print(calls(summary, style))
     if invariants:
         rows = [("holds" if one.holds else "BROKEN", one.name, one.detail) for one in invariants]
-        out.print(table("invariants", ("", "invariant", "figures"), rows))
+        out.print(table("invariants", ("", "invariant", "figures"), rows, gap=style.gap))
+    out.print()
 
 
 def headline(summary: dict[str, Any]) -> str:
@@ -68,28 +92,41 @@ def headline(summary: dict[str, Any]) -> str:
     return f"{run}: {rounds:,} rounds, {seconds:,.0f} s of network time in {wall:,.1f} s ({rate})"
 
 
-def subnets(summary: dict[str, Any]) -> Table:
+def subnets(summary: dict[str, Any], style: Style) -> Table:
     """Per subnet: height, state hash, agreement, work done."""
-    rows = [
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]] = [
         (
             one["name"],
             one["type"],
             f"{one['height']:,}",
-            one["state_hash"][:16],
-            f"{one['nodes']} of {one['nodes']} nodes" if one["agreed"] else "DIVERGED",
-            f"{one.get('messages', 0):,}",
+            one["state_hash"][: style.hash_digits],
+            _agreement(one, style),
+            style.number(one.get("messages", 0)),
             f"{one.get('xnet_in_requests', 0) + one.get('xnet_in_responses', 0):,}",
             f"{one.get('xnet_out_requests', 0) + one.get('xnet_out_responses', 0):,}",
-            f"{one.get('instructions', 0):,}",
-            f"{one.get('total_cycles_burned', 0):,}",
+            style.number(one.get("instructions", 0)),
+            style.number(one.get("total_cycles_burned", 0)),
         )
         for one in summary["subnets"]
     ]
-    columns = ("subnet", "type", "height", "state hash", "agreement", *_WORK)
-    return table("subnets", columns, rows, right=("height", *_WORK))
+    if style.narrow:
+        columns = ("subnet", "height", "hash", "agreed", "messages", "xnet in", "xnet out", "instr.", "burned")
+        rows = [(row[0], *row[2:]) for row in rows]
+    else:
+        columns = ("subnet", "type", "height", "state hash", "agreement", *_WORK)
+    left = ("subnet", "type", "hash", "state hash", "agreed", "agreement")
+    return table("subnets", columns, rows, right=[name for name in columns if name not in left], gap=style.gap)
 
 
-def canisters(summary: dict[str, Any]) -> Table:
+def _agreement(subnet: dict[str, Any], style: Style) -> str:
+    nodes = subnet["nodes"]
+    if not subnet["agreed"]:
+        return "DIVERGED"
+    return f"{nodes}/{nodes}" if style.narrow else f"{nodes} of {nodes} nodes"
+
+
+def canisters(summary: dict[str, Any], style: Style) -> Table:
     """Per canister: process, messages, instructions, balance; the busiest when there are many."""
     found = summary["canisters"]
     shown = found
@@ -97,34 +134,34 @@ def canisters(summary: dict[str, Any]) -> Table:
     if len(found) > MAX_CANISTERS:
         shown = sorted(found, key=lambda one: -one["instructions"])[:MAX_CANISTERS]
         title = f"canisters (the {MAX_CANISTERS} busiest of {len(found):,}; summary.json has all)"
-    rows = [
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]] = [
         (
             one["name"] or "-",
             one["id"],
             one["subnet"],
             str(one["pid"] or "-"),
-            f"{one['messages']:,}",
-            f"{one['instructions']:,}",
-            f"{one['cycles']:,}",
+            style.number(one["messages"]),
+            style.number(one["instructions"]),
+            style.number(one["cycles"]),
         )
         for one in shown
     ]
-    columns = ("canister", "id", "subnet", "process", "messages", "instructions", "balance in cycles")
-    return table(title, columns, rows, right=columns[3:])
+    if style.narrow:
+        columns = ("canister", "id", "process", "messages", "instr.", "balance")
+        rows = [(*row[:2], *row[3:]) for row in rows]
+    else:
+        columns = ("canister", "id", "subnet", "process", "messages", "instructions", "balance in cycles")
+    left = ("canister", "id", "subnet")
+    return table(title, columns, rows, right=[name for name in columns if name not in left], gap=style.gap)
 
 
-def calls(summary: dict[str, Any]) -> Table:
+def calls(summary: dict[str, Any], style: Style) -> Table:
     """Ingress, XNet and latency."""
     ingress, xnet, latency = summary["ingress"], summary["xnet"], summary["latency_rounds"]
-    rows = [
-        (
-            *(f"{ingress[key]:,}" for key in ("submitted", "replied", "rejected", "pending")),
-            f"{xnet['requests']:,}",
-            f"{xnet['responses']:,}",
-            f"{latency['p50']} / {latency['p95']} / {latency['max']}",
-        )
-    ]
-    columns = (
-        "submitted", "replied", "rejected", "pending", "xnet requests", "xnet responses", "latency in rounds: p50 / p95 / max"
-    )  # fmt: skip
-    return table("calls", columns, rows, right=columns)
+    fields = [(key, f"{ingress[key]:,}") for key in ("submitted", "replied", "rejected", "pending")]
+    fields += [(f"xnet {key}", f"{xnet[key]:,}") for key in ("requests", "responses")]
+    name = "rounds p50/p95/max" if style.narrow else "latency in rounds: p50 / p95 / max"
+    fields.append((name, f"{latency['p50']} / {latency['p95']} / {latency['max']}"))
+    columns = tuple(column for column, _ in fields)
+    return table("calls", columns, [tuple(value for _, value in fields)], right=columns, gap=style.gap)
