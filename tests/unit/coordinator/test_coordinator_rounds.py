@@ -379,3 +379,28 @@ def test_a_canister_that_cannot_be_installed_is_bad_input(
     assert isinstance(reply, cp.Refused)
     assert reply.exit_code == 2
     assert reply.message.startswith(said)
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 2**32))
+def test_nodes_may_die_at_any_moment(seed: int) -> None:
+    """One node at a time, whatever it or the coordinator is doing: the hashes are those of a quiet run, and all rejoin."""
+    dice = Random(seed)
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+        quiet, shaken = open_network(Path(one), 4, 1), open_network(Path(two), 4, 1, choose=dice.randrange)
+        for network in (quiet, shaken):
+            for number in range(8):
+                network.submit("send", subnet=number % 2, nonce=bytes([number]))
+            network.desk.serve(CLIENT, cp.Advance(to_height=14))
+            while network.step():
+                if network is quiet or dice.random() > 0.03 or len(network.ports.processes) < 5:
+                    continue
+                if network.coordinator.keeper.all_live():
+                    network.ports.kill(dice.choice(network.coordinator.network.subnets[0].nodes).pid)
+            assert network.coordinator.network.height == 14
+            assert network.coordinator.keeper.all_live()
+        assert shaken.hashes() == quiet.hashes()
+        chains = {(p.replica.config.subnet_name, p.replica.chain) for p in shaken.ports.processes.values()}
+        assert len(chains) == 2
+        for network in (quiet, shaken):
+            network.close()
