@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ic_types.principal import CanisterId, Principal
 from scheduler.canister import Canister
+from scheduler.system_tasks import update_low_memory_hook
 from subnet.management import errors
 from subnet.management.context import ManagementCall, SubnetContext
 
@@ -35,6 +36,10 @@ def controlled(ctx: SubnetContext, call: ManagementCall, canister_id: CanisterId
 
 
 def changed(ctx: SubnetContext, canister: Canister) -> None:
-    """State and scheduler learn that something about the canister changed."""
+    """State and scheduler learn that something about the canister changed, its low-memory hook included.
+
+    Spec: "Scheduling on low wasm memory hook", which follows every call of the management canister.
+    """
+    update_low_memory_hook(canister)
     ctx.touch(canister.canister_id)
     ctx.scheduler.note(canister)

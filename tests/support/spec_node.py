@@ -132,7 +132,7 @@ class SpecNode(LoneNode):
 
     def query(self, receiver: CanisterId, program: Program | bytes, method: str = "query", sender: Principal = USER) -> Outcome:
         """A non-replicated query on the last certified height."""
-        replica, done = self.replica, []
+        replica, done = self.replica, list[Any]()
         query = Query(
             caller=sender,
             method=method,
@@ -148,7 +148,7 @@ class SpecNode(LoneNode):
 
     def inspect(self, receiver: CanisterId, method: str, arg: Program | bytes = b"") -> Outcome | None:
         """Ask a canister whether it lets a user's message in: None if it does."""
-        replica, done = self.replica, []
+        replica, done = self.replica, list[Any]()
         query = Query(caller=USER, method=method, arg=bytes(arg), time=replica.certified_time, data_certificate=None)
         rule = inspect_message(replica.certified[receiver], query, replica.state.limits)
         self.driver.start_query(rule, done.append)
