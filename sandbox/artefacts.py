@@ -78,7 +78,7 @@ def native_code(prepared: Prepared) -> bytes:
     try:
         return bytes(wasmtime.Module(make_engine(), prepared.code).serialize())
     except wasmtime.WasmtimeError as error:
-        raise BrokenRule(Rule.COMPILATION, f"Failed to compile the instrumented module: {error}") from error
+        raise BrokenRule(Rule.COMPILATION_ERROR, f"Failed to compile the instrumented module: {error}") from error
 
 
 def store(cache_dir: str | Path, name: str, info: ModuleInfo, code: bytes, max_bytes: int = DEFAULT_CACHE_BYTES) -> None:

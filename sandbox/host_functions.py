@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from sandbox import profiling
 from sandbox.system_api import debug, stable
 from sandbox.system_api.availability import CONTEXT_NAMES, EVERYWHERE, SYSTEM_CALLS, SystemCall
 from sandbox.system_api.functions import FUNCTIONS
@@ -28,11 +29,18 @@ _INJECTED = (
     SystemCall("try_grow_stable_memory", "lli", "l", EVERYWHERE),
     SystemCall("internal_trap", "i", "", EVERYWHERE),
     SystemCall("charge_log", "li", "l", EVERYWHERE),
+    SystemCall("profile", "il", "", EVERYWHERE),
 )
 """What instrumentation adds to a module's imports."""
 _HELPERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (stable.try_grow_wasm_memory, stable.try_grow_stable_memory, stable.internal_trap, debug.charge_log)
+    for function in (
+        stable.try_grow_wasm_memory,
+        stable.try_grow_stable_memory,
+        stable.internal_trap,
+        debug.charge_log,
+        profiling.profile,
+    )
 }
 
 

@@ -46,7 +46,9 @@ def decode(wasm: bytes) -> bytes:
     """
     size = announced_size(wasm)
     if size > MAX_MODULE_BYTES:
-        raise BrokenRule(Rule.DECODING, f"Wasm module size of {size} exceeds the maximum allowed size of {MAX_MODULE_BYTES}")
+        raise BrokenRule(
+            Rule.DECODING_ERROR, f"Wasm module size of {size} exceeds the maximum allowed size of {MAX_MODULE_BYTES}"
+        )
     if wasm.startswith(MAGIC):
         return wasm
     unpacker = zlib.decompressobj(wbits=31)

@@ -15,6 +15,7 @@ from sandbox.wasm import binary, imports
 from sandbox.wasm.assembler import function_body
 from sandbox.wasm.binary import I32, I64, Reader, section, signed, unsigned, vector
 from sandbox.wasm.charges import CHARGES
+from sandbox.wasm.frames import PROFILE, add_frames
 from sandbox.wasm.metering import Meter
 from sandbox.wasm.module import Export, FunctionType, Import, Kind, Memory, Module, ModuleLimits
 from sandbox.wasm.rules import BrokenRule, Rule, not_instantiable
@@ -78,17 +79,20 @@ class _Layout:
         return len(self.imports) + len(self.function_types) - 1
 
 
-def instrument(module: Module, limits: ModuleLimits) -> Instrumented:
-    """The instrumented module.
+def instrument(module: Module, limits: ModuleLimits, *, profile: bool = False) -> Instrumented:
+    """The instrumented module; with frames around its functions if it is to be profiled.
 
     Raises: InvalidWasm when a function breaks a limit or the module could not be instantiated.
     """
     heap = _capped_heap(module, limits)
-    layout = _lay_out(module, heap)
+    layout = _lay_out(module, heap, profile)
     stable = _add_functions(layout, limits)
+    frames, first_own = _add_frames(layout) if profile else ({}, 0)
     meter = Meter(module.wasm, layout.wasm64, layout.index_of, layout.names)
     own = [meter.function(*place) for place in _bodies(module)]
-    layout.bodies[: len(own)] = own
+    layout.bodies[first_own : first_own + len(own)] = own
+    for index, frame in frames.items():
+        layout.bodies[index] = frame
     exports, global_exports = _exports(module, layout)
     operators = meter.operators + _HELPER_OPERATORS + sum(REFERENCE_OPERATORS[api] for api in stable)
     return Instrumented(
@@ -118,7 +122,7 @@ def _memories(heap: Memory | None, limits: ModuleLimits) -> bytes:
     return vector(bytes((5 if one.wasm64 else 1,)) + unsigned(one.minimum) + unsigned(one.maximum or 0) for one in three)
 
 
-def _lay_out(module: Module, heap: Memory | None) -> _Layout:
+def _lay_out(module: Module, heap: Memory | None, profile: bool) -> _Layout:
     """Imports and the module's own functions, before helpers are added."""
     if any(one.kind is not Kind.FUNCTION for one in module.imports):
         other = next(one for one in module.imports if one.kind is not Kind.FUNCTION)
@@ -127,7 +131,8 @@ def _lay_out(module: Module, heap: Memory | None) -> _Layout:
         )
     layout = _Layout(module, bool(heap and heap.wasm64), list(module.types))
     own = {one.name for one in module.imports}
-    for name, (params, results) in imports.hidden_imports(layout.wasm64, own).items():
+    hidden = imports.hidden_imports(layout.wasm64, own) | ({PROFILE: (bytes((I32, I64)), b"")} if profile else {})
+    for name, (params, results) in hidden.items():
         layout.names[name] = len(layout.imports)
         layout.imports.append(Import(imports.HIDDEN, name, Kind.FUNCTION, layout.type_index(params, results)))
     for one in module.imports:
@@ -162,6 +167,14 @@ def _add_functions(layout: _Layout, limits: ModuleLimits) -> list[str]:
             done[one.name] = layout.add(params, results, body)
         layout.index_of[old] = done.get(one.name, layout.index_of[old])
     return stable
+
+
+def _add_frames(layout: _Layout) -> tuple[dict[int, bytes], int]:
+    """Frames by own function, and where among all bodies the functions proper begin."""
+    module, imported = layout.module, len(layout.module.imports)
+    kinds = [module.types[one.type_index] for one in module.imports] + [module.types[index] for index in module.functions]
+    first_own = len(layout.bodies) + imported
+    return add_frames(layout, kinds, imported), first_own
 
 
 def _bodies(module: Module) -> Iterator[tuple[int, int, int, int]]:

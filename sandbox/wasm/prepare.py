@@ -39,8 +39,8 @@ def refusal_charge(wasm: bytes, limits: ModuleLimits) -> int:
     return limits.compile_cost_per_operator * decoding.refusal_size(wasm)
 
 
-def prepare(wasm: bytes, limits: ModuleLimits) -> Prepared:
-    """Validates and instruments a submitted module (plain or gzipped).
+def prepare(wasm: bytes, limits: ModuleLimits, *, profile: bool = False) -> Prepared:
+    """Validates and instruments a submitted module (plain or gzipped); `profile` adds what `sandbox.profiling` listens to.
 
     Raises: InvalidWasm naming the rule that is broken.
     """
@@ -50,7 +50,7 @@ def prepare(wasm: bytes, limits: ModuleLimits) -> Prepared:
     try:
         module = modules.decode(plain)
         validation.check(module, limits)
-        result = instrument(module, limits)
+        result = instrument(module, limits, profile=profile)
         info = _info(wasm, module, result, limits)
     except (IndexError, ValueError, OverflowError) as error:
         # Valid for the engine, yet not understood here: the same on every node, so a refusal and not a failure.

@@ -13,7 +13,7 @@ from ic_types.errors import InvalidWasm
 class Rule(Enum):
     """What every module must keep; the value says it in a sentence."""
 
-    DECODING = "a module is plain Wasm, or gzipped with its true size, and at most 100 MiB unpacked"
+    DECODING_ERROR = "a module is plain Wasm, or gzipped with its true size, and at most 100 MiB unpacked"
     CODE_SECTION_TOO_LARGE = "the code section has at most 12 MiB"
     WASMTIME_VALIDATION = (
         "a module is valid by the WebAssembly specification, with bulk memory, reference types, SIMD and memory64 and without "
@@ -42,8 +42,10 @@ class Rule(Enum):
     UNSUPPORTED_WASM_INSTRUCTION = "tables are not changed by operators (`table.set`, `grow`, `fill`, `copy`, `init`)"
     WASM_MEMORY_TOO_LARGE = "a memory is not declared larger than the subnet allows"
     INVALID_DATA_SEGMENT = "active data segments lie inside the memory's initial size"
-    INSTANTIATION = "the module can be instantiated: its imports exist, its elements fit its one table of at most 1,000,000"
-    COMPILATION = "the instrumented module can be compiled"
+    FAILED_TO_INSTANTIATE_MODULE = (
+        "the module can be instantiated: its imports exist, its elements fit its one table of at most 1,000,000"
+    )
+    COMPILATION_ERROR = "the instrumented module can be compiled"
 
     @property
     def title(self) -> str:
@@ -69,9 +71,9 @@ class BrokenRule(InvalidWasm):
 
 def undecodable(why: str, *, item: str = "", function: int | None = None, offset: int | None = None) -> BrokenRule:
     """The error for bytes that can't be read as a module."""
-    return BrokenRule(Rule.DECODING, f"Failed to decode wasm module: {why}", item=item, function=function, offset=offset)
+    return BrokenRule(Rule.DECODING_ERROR, f"Failed to decode wasm module: {why}", item=item, function=function, offset=offset)
 
 
 def not_instantiable(why: str, item: str = "") -> BrokenRule:
     """The error for a module of which no instance can be made."""
-    return BrokenRule(Rule.INSTANTIATION, f"Failed to instantiate module: {why}", item=item)
+    return BrokenRule(Rule.FAILED_TO_INSTANTIATE_MODULE, f"Failed to instantiate module: {why}", item=item)
