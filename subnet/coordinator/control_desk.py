@@ -153,12 +153,11 @@ class ControlDesk:
         coordinator = self._coordinator
         if coordinator.failure is not None:
             raise IcsimError(f"the network has stopped making rounds: {coordinator.failure.message}")
-        root = coordinator.network.by_id[coordinator.network.genesis.registry.root]
         results = []
         with coordinator.stages("check envelopes"):
             for raw in request.envelopes:
                 try:
-                    message = coordinator.submit(raw, request.effective_canister_id, default_subnet=root)
+                    message = coordinator.intake.submit(raw, request.effective_canister_id)
                     results.append(cp.SubmitResult(message_id=message.message_id))
                 except EnvelopeError as error:
                     results.append(cp.SubmitResult(message_id=b"", problem=str(error)))

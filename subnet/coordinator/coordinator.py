@@ -13,18 +13,16 @@ import structlog
 
 from ic_types import wire
 from ic_types.errors import EnvelopeError, NetworkError
-from ic_types.messages import Ingress
-from ic_types.principal import MANAGEMENT_CANISTER, CanisterId
 from subnet import control_protocol as cp
 from subnet.coordinator.agreement import Divergence
 from subnet.coordinator.batch_maker import streams_are_quiet
 from subnet.coordinator.batch_source import BatchSource
 from subnet.coordinator.dispatcher import Dispatcher, split_jobs
-from subnet.coordinator.driver import DriverCall, DriverQuery
 from subnet.coordinator.driving import Driving
 from subnet.coordinator.event_log import EventLog
 from subnet.coordinator.goals import Goal
-from subnet.coordinator.ingress_pool import IngressPool, PooledMessage
+from subnet.coordinator.ingress_pool import IngressPool
+from subnet.coordinator.intake import Intake
 from subnet.coordinator.investigation import Investigation
 from subnet.coordinator.journal import Journal, RecordedHeight
 from subnet.coordinator.network_state import Network, Node, NodePhase, Subnet
@@ -41,7 +39,6 @@ from subnet.protocol import (
     NodeFailure,
     NodeReady,
     QueryReply,
-    QueryRequest,
     RoundResult,
     Slices,
     Stop,
@@ -85,8 +82,8 @@ class Coordinator:
     keeper: NodeKeeper = field(init=False)
     rounds: Rounds = field(init=False)
     batches: BatchSource = field(init=False)
+    intake: Intake = field(init=False)
     _dispatcher: Dispatcher = field(init=False)
-    _driving_now: bool = False
 
     def __post_init__(self) -> None:
         cores = max(subnet.plan.limits.scheduler_cores for subnet in self.network.subnets)
@@ -94,6 +91,7 @@ class Coordinator:
         dispatcher = Dispatcher(self.ports, slots)
         self.relay = Relay(self.ports)
         self.batches = BatchSource(self.network, self.journal, self.pool, self.book, self.driving, self.stages, self.replay_to)
+        self.intake = Intake(self.network, self.pool, self.book, self.driving, self.relay, self.stages, self.advance)
         hooks = Hooks(batch=self.batches.encoded, lost=self._on_lost, fail=self.fail)
         self.keeper = NodeKeeper(self.network, self.config, self.ports, self.journal, dispatcher, hooks)
         self.keeper.max_in_flight = per_node
@@ -222,7 +220,7 @@ class Coordinator:
         """Answer the goals that are reached; begin the next round if any are left."""
         if self.rounds.height or self.stopping or self.failure is not None:
             return
-        if (self.network.height == 0 and not self.keeper.all_live()) or self.driving.open_queries or self._driving_now:
+        if (self.network.height == 0 and not self.keeper.all_live()) or self.driving.open_queries or self.intake.busy:
             return
         if self.driving.problem is not None:
             self.fail(self.driving.problem, 2)
@@ -252,29 +250,19 @@ class Coordinator:
     def _begin(self) -> None:
         self.keeper.promote()
         height = self.network.height + 1
-        if not self.replay_only and not self._drive(height):
-            return
         try:
+            if not self.replay_only:
+                self.intake.drive(height)
             batches = self.batches.make(height)
+        except EnvelopeError as error:
+            self.fail(f"{self.driving.sending()}: {error}", error.exit_code)
+            return
         except NetworkError as error:
             self.fail(str(error), error.exit_code)
             return
         self.rounds.begin(height, batches, fetch_slices=height >= self.replay_to)
         with self.stages("workload"):
             self.driving.prepare(height + 1)
-
-    def _drive(self, height: int) -> bool:
-        """Send what installs and workload have for this round; False when that is impossible."""
-        self._driving_now = True
-        try:
-            with self.stages("workload"):
-                self.driving.send(height, self._submit_own, self._ask_own)
-        except EnvelopeError as error:
-            self.fail(f"{self.driving.sending()}: {error}", 2)
-            return False
-        finally:
-            self._driving_now = False
-        return True
 
     # --- what rounds tell
 
@@ -336,34 +324,7 @@ class Coordinator:
             self.ports.reply(goal.address, cp.Refused(message=message, exit_code=exit_code))
         self.goals = []
 
-    # --- ingress
-
-    def submit(self, raw: bytes, effective: CanisterId | None, *, default_subnet: int) -> Ingress:
-        """Verify a signed call and put it into the pool.
-
-        Raises: EnvelopeError when it is refused.
-        """
-        place, message = self.pool.open(raw, effective, self.network.now, default_subnet)
-        if self.pool.add(place, PooledMessage(message, raw, self.network.height)):
-            self.book.submit(message.message_id, place, self.network.height, measured=message.receiver != MANAGEMENT_CANISTER)
-        return message
-
-    def _submit_own(self, call: DriverCall) -> bytes:
-        root = self.network.by_id[self.network.genesis.registry.root]
-        return self.submit(call.envelope, call.effective, default_subnet=root).message_id
-
-    def _ask_own(self, query: DriverQuery, height: int) -> None:
-        """Queries of the workload are answered before the next round begins, so that their outcomes have a height."""
-        place = self.pool.subnet_of(query.receiver)
-        assert place is not None, "the workload calls canisters of the topology"
-
-        def receive(answer: object) -> None:
-            missing = QueryReply(cookie=0, status="rejected", reject_code=2, reject_message="no node could answer")
-            self.driving.query_answered(query.token, answer if isinstance(answer, QueryReply) else missing, height)
-            self.advance()
-
-        question = QueryRequest(cookie=0, sender=query.sender, receiver=query.receiver, method=query.method, arg=query.arg)
-        self.relay.ask(self.network.subnets[place], question, receive)
+    # --- clients
 
     def wait_for(self, address: ReplyAddress, request: cp.Advance) -> None:
         """A client wants rounds."""
