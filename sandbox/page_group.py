@@ -102,7 +102,9 @@ class Group:
 
     def audit(self, file: PageFile, first: int, last: int) -> list[int]:
         """Hashed pages of [first, last) whose content isn't what was hashed."""
-        pages = [k for k in range(first, last) if self.slots[k] is not None and not self._stale >> k & 1]
+        pages = [k for k, slot in enumerate(self.slots[first:last], first) if slot is not None]
+        if self._stale:
+            pages = [k for k in pages if not self._stale >> k & 1]
         return [k for k, content in self._contents(file, pages) if page_digest(content) != self.digests[k * 32 : k * 32 + 32]]
 
     def _contents(self, file: PageFile, pages: list[int]) -> list[tuple[int, bytes]]:

@@ -6,6 +6,9 @@ O(log n).
 
 from __future__ import annotations
 
+import sys
+from array import array
+
 
 class OddUnits:
     """Units by position."""
@@ -13,7 +16,7 @@ class OddUnits:
     __slots__ = ("_tree", "given")
 
     def __init__(self, capacity: int) -> None:
-        self._tree = [0] * (capacity + 1)
+        self._tree = array("q", [0]) * (capacity + 1)
         self.given = 0
         """Rounds with odd units so far: no position has more than that."""
 
@@ -38,6 +41,10 @@ class OddUnits:
             at -= at & -at
         return total
 
-    def values(self) -> tuple[int, ...]:
-        """For the state hash."""
-        return (self.given, *self._tree)
+    def values(self) -> tuple[int, bytes]:
+        """For the state hash: the tree as 64-bit numbers, little-endian, since it is hashed every round."""
+        tree = self._tree
+        if sys.byteorder == "big":
+            tree = tree[:]
+            tree.byteswap()
+        return self.given, tree.tobytes()
