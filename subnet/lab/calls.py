@@ -243,7 +243,9 @@ def reply_of(status: RequestStatus, method: str, rounds: int) -> bytes:
             raise CallRejected(status.reject_code, status.reject_message, status.error_code, what=f"call of {method}")
         case "expired":
             raise CallRejected(2, "it expired before a round took it in", what=f"call of {method}")
+    if not rounds:
+        raise NetworkError(f"call of {method} is not answered yet (it is {status.status})")
     raise NetworkError(
-        f"call of {method} is not answered after {rounds} rounds (it is {status.status}); "
+        f"call of {method} is not answered after {rounds} round{'' if rounds == 1 else 's'} (it is {status.status}); "
         "the canister may be waiting for something that never comes"
     )

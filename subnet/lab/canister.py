@@ -62,7 +62,8 @@ class PendingCall:
         Raises: CallRejected; NetworkError when it isn't answered within so many rounds.
         """
         self._network.advance_until_answered((self.message_id,), max_rounds)
-        return self.result()
+        raw = reply_of(self._network.request(self.message_id), self._method, max_rounds)
+        return self._target.interface.answer_value(self._method, raw)
 
 
 class Canister:
@@ -128,9 +129,7 @@ class Canister:
 
     def call_raw(self, method: str, arg: bytes = b"", *, as_: Who = None, max_rounds: int = DEFAULT_ROUNDS) -> bytes:
         """As `call`, with the bytes of argument and answer as they are."""
-        pending = self.submit_raw(method, arg, as_=as_)
-        self._network.advance_until_answered((pending.message_id,), max_rounds)
-        return pending.raw_result()
+        return self._network.raw_call(self.id, method, arg, as_=as_, max_rounds=max_rounds)
 
     def submit_raw(self, method: str, arg: bytes = b"", *, as_: Who = None) -> PendingCall:
         """As `submit`, with the argument's bytes."""
