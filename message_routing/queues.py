@@ -153,6 +153,13 @@ class CanisterQueues(QueueState):
         self._append_output(peer, request, due)
         return True
 
+    def push_refused_request(self, answer: Response) -> None:
+        """Take a call back before it is queued: only its answer waits, in a slot of its own; there must be room for the call."""
+        self._peer(answer.respondent).input_slots += 1
+        if answer.deadline_s == 0:
+            self.memory.reserved += 1
+        self.push_input_response(answer, local=True)
+
     def push_output_response(self, response: Response) -> None:
         """Queue an answer in the slot that its request reserved."""
         peer = self.peers.get(response.originator)

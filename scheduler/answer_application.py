@@ -12,9 +12,10 @@ from ic_types.messages import Request
 from ic_types.principal import Principal
 from ic_types.reject import Reject
 from ic_types.units import NS_PER_SECOND, OS_PAGE_BYTES, WASM_PAGE_BYTES, CallbackId, Cycles, NumBytes, TimeNs
+from message_routing.local_reject import reject_response
 from message_routing.message_size import payload_bytes
 from sandbox.protocol import EntryPoint, Finished, OutgoingCall, Trapped
-from scheduler import call_context_rules, cycles_account, error_texts
+from scheduler import call_context_rules, cycles_account, error_texts, sender_version
 from scheduler.canister import Callback, CallContext, Canister, LogRecord
 from scheduler.core import Core
 from scheduler.cycles_account import BurnCause
@@ -54,11 +55,12 @@ def finish(
     `limit`: instruction limit of this execution. `threshold`: what the withdrawals of the message must leave in the balance.
     """
     error, pages = failure(core, canister, answer, threshold, call_context_rules.caller_of(context.origin)), 0
+    version = canister.version
     if error is None:
         assert type(answer) is Finished
         if entry is not EntryPoint.QUERY:
             pages = keep_changes(core, canister, context, answer, time)
-        take_cycles(core, canister, context, answer)
+        take_cycles(core, canister, context, answer, version)
         if answer.response is not None:
             call_context_rules.respond(canister, context, call_context_rules.payload_of(answer.response), core)
     elif canister.execution is not None and entry is not EntryPoint.QUERY:
@@ -108,8 +110,8 @@ def keep_changes(core: Core, canister: Canister, context: CallContext, answer: F
     return heap_pages
 
 
-def take_cycles(core: Core, canister: Canister, context: CallContext, answer: Finished) -> None:
-    """Move accepted, burned and attached cycles, and send the calls."""
+def take_cycles(core: Core, canister: Canister, context: CallContext, answer: Finished, version: int) -> None:
+    """Move accepted, burned and attached cycles, and send the calls; `version`: that of the canister before the message."""
     if answer.cycles_accepted:
         assert 0 <= answer.cycles_accepted <= context.available_cycles, f"{canister.canister_id} accepts what isn't there"
         context.available_cycles = Cycles(context.available_cycles - answer.cycles_accepted)
@@ -118,10 +120,10 @@ def take_cycles(core: Core, canister: Canister, context: CallContext, answer: Fi
         canister.balance = Cycles(canister.balance - answer.cycles_burned)
         cycles_account.burn(core, canister, answer.cycles_burned, BurnCause.CYCLES_BURN)
     for call in answer.calls:
-        send_call(core, canister, context, call)
+        send_call(core, canister, context, call, version)
 
 
-def send_call(core: Core, canister: Canister, context: CallContext, call: OutgoingCall) -> None:
+def send_call(core: Core, canister: Canister, context: CallContext, call: OutgoingCall, version: int) -> None:
     """Register the callback, pay, and queue the request.
 
     Spec: "Message execution", the new CallMessages; the price includes both prepayments, which stay with the callback.
@@ -144,8 +146,12 @@ def send_call(core: Core, canister: Canister, context: CallContext, call: Outgoi
     )
     wasm64 = cycles_account.is_wasm64(canister)
     cost = cycles_account.call_cost(core, payload_bytes(request), wasm64=wasm64)
-    sent = canister.queues.push_output_request(request, core.time)
-    assert sent, f"{canister.canister_id} calls {request.receiver} without a free slot"
+    refused = sender_version.refusal(request, version)
+    if refused is not None:
+        canister.queues.push_refused_request(reject_response(request, refused))
+    else:
+        sent = canister.queues.push_output_request(request, core.time)
+        assert sent, f"{canister.canister_id} calls {request.receiver} without a free slot"
     canister.balance = Cycles(canister.balance - call.cycles - sum(cost))
     cycles_account.burn(core, canister, cost.transmission, BurnCause.TRANSMISSION)
     canister.next_callback_id += 1
