@@ -5,7 +5,7 @@ Rule module. Spec: abstract behaviour, the conditions on `M.caller` of every man
 
 from __future__ import annotations
 
-from ic_types.principal import CanisterId, Principal
+from ic_types.principal import CanisterId
 from scheduler.canister import Canister
 from scheduler.system_tasks import update_low_memory_hook
 from subnet.management import errors
@@ -24,13 +24,26 @@ def find(ctx: SubnetContext, canister_id: CanisterId) -> Canister:
     return canister
 
 
-def controlled(ctx: SubnetContext, call: ManagementCall, canister_id: CanisterId, *also: Principal) -> Canister:
-    """The canister, if the caller is one of its controllers or in `also`.
+def controlled(ctx: SubnetContext, call: ManagementCall, canister_id: CanisterId) -> Canister:
+    """The canister, if the caller is one of its controllers.
 
     Raises: ManagementError (IC0301, IC0512).
     """
     canister = find(ctx, canister_id)
-    if call.caller not in canister.settings.controllers and call.caller not in also:
+    if call.caller not in canister.settings.controllers:
+        raise errors.not_controller(canister, call.caller)
+    return canister
+
+
+def status_visible(ctx: SubnetContext, call: ManagementCall, canister_id: CanisterId) -> Canister:
+    """The canister, if its `status_visibility` lets the caller see its status; controllers and the canister itself always may.
+
+    Raises: ManagementError (IC0301, IC0512).
+    """
+    canister = find(ctx, canister_id)
+    settings = canister.settings
+    seen = settings.status_visibility == "public" or call.caller == canister_id
+    if not seen and call.caller not in settings.controllers and call.caller not in settings.status_viewers:
         raise errors.not_controller(canister, call.caller)
     return canister
 

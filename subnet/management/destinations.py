@@ -12,6 +12,7 @@ from ic_types.principal import CanisterId, SubnetId
 from ic_types.reject import Reject, RejectCode
 from message_routing.induction import ManagementTarget
 from message_routing.routing_table import RoutingTable
+from scheduler import error_texts
 from subnet.management import errors
 from subnet.management.candid_types import CANISTER_ID
 from subnet.management.methods import METHODS, Method
@@ -49,7 +50,7 @@ def resolve_destination(routing: RoutingTable, request: Request) -> SubnetId | R
     """The subnet whose management canister a call to `aaaaa-aa` is for: the effective canister's, or the caller's own."""
     method = METHODS.get(request.method)
     if method is None:
-        return errors.unknown_method(request.method)
+        return error_texts.for_caller(errors.unknown_method(request.method))
     try:
         canister_id = effective_canister(method, request.arg)
     except CandidError as error:

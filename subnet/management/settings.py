@@ -21,7 +21,7 @@ from subnet.management.context import ManagementCall, ManagementOutcome, SubnetC
 MAX_ENVIRONMENT_VARIABLES = 20
 MAX_VARIABLE_NAME = 128
 MAX_VARIABLE_VALUE = 128
-MAX_WASM_MEMORY_LIMIT = 1 << 48
+MAX_WASM_MEMORY = 1 << 48
 ALLOCATABLE_PERCENT = 50
 """Part of the compute capacity that allocations may take."""
 FREE_UPDATE_BYTES = 366
@@ -71,8 +71,8 @@ def parse_settings(value: Value, limits: SubnetLimits) -> SettingsChange:
         log=_visibility(value["log_visibility"], limits),
         snapshot=_visibility(value["snapshot_visibility"], limits),
         status=_visibility(value["status_visibility"], limits),
-        wasm_memory_limit=_ranged("Wasm memory limit", value["wasm_memory_limit"], MAX_WASM_MEMORY_LIMIT, "[0..2^48]"),
-        wasm_memory_threshold=_ranged("Wasm memory threshold", value["wasm_memory_threshold"], (1 << 64) - 1, "[0..2^64-1]"),
+        wasm_memory_limit=_ranged("Wasm memory limit", value["wasm_memory_limit"], MAX_WASM_MEMORY, "[0..2^48]"),
+        wasm_memory_threshold=_ranged("Wasm memory threshold", value["wasm_memory_threshold"], MAX_WASM_MEMORY, "[0..2^48]"),
         environment_variables=_environment(value["environment_variables"]),
     )
 
@@ -98,10 +98,10 @@ def apply(ctx: SubnetContext, canister: Canister, change: SettingsChange, *, is_
     new = merged(old, change)
     if change.reserved_cycles_limit is not None and change.reserved_cycles_limit < canister.reserved_balance:
         raise errors.reserved_limit_too_low(canister.reserved_balance, change.reserved_cycles_limit)
-    if change.wasm_memory_limit and canister.execution is not None:
+    if new.wasm_memory_limit and canister.execution is not None:
         heap = canister.execution.heap.wasm_pages << 16
-        if heap > change.wasm_memory_limit:
-            raise errors.out_of_range("Wasm memory limit", f"[{heap}..2^48], the size of the heap,", change.wasm_memory_limit)
+        if heap > new.wasm_memory_limit:
+            raise errors.out_of_range("Wasm memory limit", f"[{heap}..2^48], the size of the heap,", new.wasm_memory_limit)
     _check_capacity(ctx, canister, old, new, is_new=is_new)
     _check_affordable(ctx, canister, old, new)
     percent = new.compute_allocation

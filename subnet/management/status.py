@@ -1,4 +1,4 @@
-"""What a controller may know of a canister.
+"""What others may know of a canister.
 
 Rule module. Spec: interface spec, "IC method canister_status".
 """
@@ -17,9 +17,8 @@ from subnet.management.context import ManagementCall, ManagementOutcome, SubnetC
 
 
 def canister_status(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
-    """Status, settings, memory and cycles; for controllers and the canister itself."""
-    canister_id = args["canister_id"]
-    canister = access.controlled(ctx, call, canister_id, canister_id)
+    """Status, settings, memory and cycles; for those whom the canister's settings let see it."""
+    canister = access.status_visible(ctx, call, args["canister_id"])
     return ManagementOutcome(payload=reply(CANISTER_STATUS, status_record(ctx, canister)), refund=call.payment)
 
 
