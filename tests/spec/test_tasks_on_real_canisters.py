@@ -6,6 +6,8 @@ Abstract behaviour, "Call context creation: Heartbeat", "... Global timer", "...
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from ic_types.principal import MANAGEMENT_CANISTER, Principal
@@ -164,7 +166,7 @@ def test_timers_and_heartbeats_take_turns_with_messages(node: SpecNode) -> None:
         node.round(node.message(canister, note[b"m"].reply()))
         seen.append(ran(node, canister)[before:])
     assert sorted(set(seen)) == [b"htm", b"m", b"thm"]
-    assert all(a != b for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(seen))
     node.stop(canister)
     node.done("delete_canister", {"canister_id": canister})
 
