@@ -33,15 +33,16 @@ def topology(data: dict[str, Any], base: Path) -> Topology:
 
 @contextmanager
 def running(checked: Topology, **options: Any) -> Iterator[RunningNetwork]:
-    """The network, until the block ends; options go into CoordinatorConfig."""
+    """The network, until the block ends; options go into CoordinatorConfig. The run directory goes with it."""
     options.setdefault("cache_dir", str(CACHE))
+    out_dir = options.pop("out_dir", None)
     with tempfile.TemporaryDirectory(prefix="icsim-bench-") as folder:
         config = CoordinatorConfig(
             name=checked.name,
             plan=wire.encode(read_plan(checked)),
             workload=encode_phases(checked.workload),
             socket_dir="",
-            out_dir=folder,
+            out_dir=str(out_dir or folder),
             **options,
         )
         network = start_network(config)
