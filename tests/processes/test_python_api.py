@@ -15,7 +15,8 @@ from subnet.lab.universal import Program, caller
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python_api.md").read_text(), re.DOTALL)
+PAGES = "\n".join((ROOT / page).read_text() for page in ("README.md", "docs/python_api.md"))
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGES, re.DOTALL)
 TWO_SUBNETS: dict[str, Any] = {
     "profile": "minimal",
     "identities": ["alice", "bob"],
@@ -34,10 +35,10 @@ TWO_SUBNETS: dict[str, Any] = {
 def test_examples_of_the_documentation_run(
     number: int, monkeypatch: pytest.MonkeyPatch, icsim_network: Callable[..., icsim.Network]
 ) -> None:
-    """Every Python block of docs/python_api.md does what it says."""
+    """Every Python block of README.md and docs/python_api.md does what it says."""
     monkeypatch.chdir(ROOT)
     names: dict[str, Any] = {"__name__": "example"}
-    exec(compile(EXAMPLES[number], f"docs/python_api.md, example {number + 1}", "exec"), names)
+    exec(compile(EXAMPLES[number], f"documentation, example {number + 1}", "exec"), names)
     for name, function in names.items():
         if name.startswith("test_"):
             function(icsim_network)
