@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import structlog
 import zmq
 
 from configs.limits import SubnetLimits
@@ -25,6 +26,7 @@ from sandbox.conversation import Conversation, Reply
 from sandbox.execution_state import ExecutionState
 from sandbox.launcher import Launcher
 from sandbox.line import Line, Task
+from sandbox.memory_watch import LOOK_EVERY_S, SPARE_BYTES, MemoryWatch
 from sandbox.protocol import (
     Aborted,
     Answer,
@@ -83,6 +85,7 @@ class SandboxController:
         batch_size: int = 100,
         max_in_flight: int = 4,
         watchdog_s: float = 60.0,
+        spare_bytes: int = SPARE_BYTES,
         name: str = "",
         fault_point: Callable[[str, int], None] | None = None,
     ) -> None:
@@ -91,6 +94,7 @@ class SandboxController:
         `name` is the node's (`app-1/2`), for process titles. `fault_point` is called with the name of a point and the pid of
         the sandbox concerned: `answered`, `between_commits`, `install`, `paused`, `query`.
         """
+        self._log = structlog.get_logger("sandbox").bind(node=name)
         self._pool = SandboxPool(context, endpoint, launcher)
         self._host = SandboxHost(self._pool, artefact_loader, max_sandboxes, name)
         self._launcher, self._environment_for = launcher, environment_for
@@ -98,7 +102,7 @@ class SandboxController:
         self._compiling: dict[int, Hashable] = {}
         """Keys by cookie."""
         self._batch_size, self._max_in_flight, self._watchdog_s = batch_size, max_in_flight, watchdog_s
-        self._fault_point = fault_point
+        self._fault_point, self._memory = fault_point, MemoryWatch(spare_bytes)
         self._ready: deque[tuple[Hashable, Completion]] = deque()
         self._waiting: deque[Line] = deque()
         self._in_flight: dict[Line, None] = {}
@@ -299,6 +303,7 @@ class SandboxController:
         task = line.tasks[0]
         self._failures += 1
         task.failures += 1
+        self._log.warning("sandbox.replaced", cause=str(failure), message=line.describe(task), **line.about())
         self._host.lose(line, failed=True)
         if task.failures < MAX_FAILURES:
             self._begin(line)
@@ -314,7 +319,7 @@ class SandboxController:
     def _wait(self, left_s: float | None) -> None:
         """Wait for something to arrive, but not beyond a deadline."""
         now = time.monotonic()
-        times = [line.tasks[0].deadline - now for line in self._in_flight]
+        times = [min(line.tasks[0].deadline - now, LOOK_EVERY_S) for line in self._in_flight]
         if left_s is not None:
             times.append(left_s)
         if self._pool.flush():
@@ -359,6 +364,7 @@ class SandboxController:
             self._failed(line, cause)
         else:
             self._failures += 1
+            self._log.warning("sandbox.misbehaved", cause=str(cause), **line.about())
             self._host.lose(line, failed=True)
 
     def _on_death(self, process: SandboxProcess) -> None:
@@ -368,6 +374,7 @@ class SandboxController:
         if line in self._in_flight:
             self._failed(line, SandboxFailure("its process ended"))
         else:
+            self._log.warning("sandbox.died", **line.about())
             self._host.lose(line, failed=False)
 
     def _end_hanging(self) -> None:
@@ -375,3 +382,6 @@ class SandboxController:
         for line in list(self._in_flight):
             if line.tasks and line.tasks[0].deadline < now:
                 self._failed(line, SandboxFailure(f"no answer within {self._watchdog_s:g} s"))
+        for line, failure in self._memory.too_large(self._in_flight):
+            if line in self._in_flight:
+                self._failed(line, failure)

@@ -70,3 +70,7 @@ class Line:
             message = conversation.paused.message
         name = f" {message.method!r}" if message.method else ""
         return f"{message.entry.value}{name} of canister {conversation.canister_id}"
+
+    def about(self) -> dict[str, object]:
+        """For logs."""
+        return {"canister": str(self.conversation.canister_id), "pid": None if self.process is None else self.process.pid}

@@ -12,12 +12,14 @@ from typing import Final
 
 from ic_types import wire
 from ic_types.errors import SandboxFailure
+from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
 from sandbox.conversation import Request
 from sandbox.line import Line
 from sandbox.protocol import Answer, Finished, Open, Pages, Paused
 from sandbox.sandbox_pool import SandboxPool, SandboxProcess
 
 _ARTEFACTS_KEPT: Final = 32
+PAGES_PER_WASM_PAGE: Final = WASM_PAGE_BYTES // OS_PAGE_BYTES
 
 
 class SandboxHost:
@@ -73,7 +75,10 @@ class SandboxHost:
         words = ("icsim", "query" if line.query else "sandbox", self._name, str(canister_id))
         process = self._pool.spawn(" ".join(word for word in words if word))
         line.process, self._by_identity[process.identity] = process, line
-        line.conversation.copy_out = lambda answer: _copy_out(process, answer)
+        module, limits = line.conversation.execution.module, line.conversation.environment.limits
+        heap = max(module.heap_pages_max, module.heap_pages_initial) * PAGES_PER_WASM_PAGE
+        stable = limits.stable_dirty_pages_install
+        line.conversation.copy_out = lambda answer: _copy_out(process, answer, heap, stable)
 
     def _artefact(self, name: str) -> int:
         fd = self._artefacts.pop(name, None)
@@ -129,18 +134,20 @@ class SandboxHost:
         self.lines.clear()
 
 
-def _copy_out(process: SandboxProcess, answer: Answer) -> Answer:
-    """The answer with the content of its pages inline, copied once before anything looks at it."""
+def _copy_out(process: SandboxProcess, answer: Answer, heap: int, stable: int) -> Answer:
+    """The answer with the content of its pages inline, copied once before anything looks at it; of so many pages at most."""
     if isinstance(answer, Paused):
         return answer
     if answer.heap.buffer_offset is not None:
-        answer = replace(answer, heap=_inline(process, answer.heap))
+        answer = replace(answer, heap=_inline(process, answer.heap, heap))
     if isinstance(answer, Finished) and answer.stable.buffer_offset is not None:
-        answer = replace(answer, stable=_inline(process, answer.stable))
+        answer = replace(answer, stable=_inline(process, answer.stable, stable))
     return answer
 
 
-def _inline(process: SandboxProcess, pages: Pages) -> Pages:
+def _inline(process: SandboxProcess, pages: Pages, most: int) -> Pages:
     if pages.content or pages.buffer_offset is None:
         raise SandboxFailure("impossible answer: pages both inline and in the buffer")
+    if len(pages.indices) > most:
+        raise SandboxFailure(f"impossible answer: {len(pages.indices)} pages written where {most} exist")
     return Pages(pages.indices, process.copy_from_buffer(pages.buffer_offset, len(pages.indices)))

@@ -20,6 +20,9 @@ from ic_types.units import OS_PAGE_BYTES
 from sandbox.launcher import LaunchedSandbox, Launcher
 
 _POLLIN: Final = int(zmq.POLLIN)
+_MOST_WAITING: Final = 64
+MAX_REPLY_BYTES: Final = 1 << 30
+"""More than 40 B instructions can produce at 50 each; who sends more loses its connection."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +94,9 @@ class SandboxPool:
         self.router.setsockopt(zmq.LINGER, 0)
         self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.router.setsockopt(zmq.SNDHWM, 0)
-        self.router.setsockopt(zmq.RCVHWM, 0)
+        # Honest sandboxes owe one reply per request; the others shall not fill this process with what nobody asked for.
+        self.router.setsockopt(zmq.RCVHWM, _MOST_WAITING)
+        self.router.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
         self.router.bind(endpoint)
         self.poller = zmq.Poller()
         self.poller.register(self.router, zmq.POLLIN)
