@@ -90,6 +90,8 @@ def run_sandbox(endpoint: str, identity: bytes, unix_socket: socket.socket, titl
     kernel.prctl(_PR_SET_DUMPABLE, 1)
     with contextlib.suppress(OSError):
         kernel.prctl(_PR_SET_THP_DISABLE, 1)  # one write to a huge page would count as 512 written pages
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb") as file:
+        file.write(b"1000")  # if memory runs out, a sandbox goes first, since another can take its place
     confinement.close_other_descriptors(unix_socket.fileno())
     kernel.keep_freed_memory(_KEPT_BYTES)
     gc.disable()
