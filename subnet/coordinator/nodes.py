@@ -115,7 +115,8 @@ class NodeKeeper:
             return
         log.warning("coordinator.node_ended", node=node.name, pid=pid, status=status, height=node.height)
         self._by_address.pop(node.address, None)
-        node.last_words = node.last_words or describe_status(status)
+        hint = ", see logs/stderr.txt of the run directory" if status > 0 and self._config.out_dir else ""
+        node.last_words = node.last_words or describe_status(status) + hint
         node.phase, node.pid, node.address = NodePhase.DEAD, 0, b""
         self._dispatcher.forget(node)
         node.stalled_restarts = 0 if node.height > node.best_height else node.stalled_restarts + 1
