@@ -154,7 +154,7 @@ class CanisterQueues(QueueState):
         return True
 
     def push_refused_request(self, answer: Response) -> None:
-        """Take a call back before it is queued: only its answer waits, in a slot of its own; there must be room for the call."""
+        """Take a call back before it is queued: only its answer waits, in a slot of its own, which must be free."""
         self._peer(answer.respondent).input_slots += 1
         if answer.deadline_s == 0:
             self.memory.reserved += 1

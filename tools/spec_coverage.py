@@ -73,28 +73,33 @@ def marked_tests() -> list[Marked]:
 
 def _of_module(path: str, tree: ast.Module) -> Iterator[Marked]:
     shared: list[str] = []
+    named: dict[str, list[str]] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "pytestmark" for t in node.targets):
-            shared += _rules(node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value])
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            marks = node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value]
+            rules = _rules(marks, named)
+            named[node.targets[0].id] = rules
+            if node.targets[0].id == "pytestmark":
+                shared = rules
     for node in tree.body:
-        outer = [*shared, *_rules(node.decorator_list)] if isinstance(node, ast.ClassDef) else shared
+        outer = [*shared, *_rules(node.decorator_list, named)] if isinstance(node, ast.ClassDef) else shared
         for test in node.body if isinstance(node, ast.ClassDef) else [node]:
             if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
-                for rule in dict.fromkeys([*outer, *_rules(test.decorator_list)]):
+                for rule in dict.fromkeys([*outer, *_rules(test.decorator_list, named)]):
                     yield Marked(rule, path, test.name)
 
 
-def _rules(marks: list[ast.expr]) -> list[str]:
-    """The rules named by `pytest.mark.spec(rule, ...)` among these expressions."""
-    return [
-        str(mark.args[0].value)
-        for mark in marks
-        if isinstance(mark, ast.Call)
-        and isinstance(mark.func, ast.Attribute)
-        and mark.func.attr == "spec"
-        and mark.args
-        and isinstance(mark.args[0], ast.Constant)
-    ]
+def _rules(marks: list[ast.expr], named: dict[str, list[str]]) -> list[str]:
+    """The rules named by `pytest.mark.spec(rule, ...)` among these; `named`: marks that the module has given names."""
+    rules: list[str] = []
+    for mark in marks:
+        if isinstance(mark, ast.Name):
+            rules += named.get(mark.id, [])
+        elif isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute) and mark.func.attr == "spec" and mark.args:
+            rule = mark.args[0]
+            assert isinstance(rule, ast.Constant), f"line {mark.lineno}: the rule of a spec marker is written out"
+            rules.append(str(rule.value))
+    return rules
 
 
 def page() -> str:

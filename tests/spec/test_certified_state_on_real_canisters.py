@@ -14,7 +14,7 @@ from ic_types.principal import CanisterId
 from subnet.certification.certificate import Certificate, verify_certificate
 from subnet.lab.universal import Program, certificate, certificate_present, root_key
 from tests.support.lone_node import example
-from tests.support.spec_node import SpecNode, USER
+from tests.support.spec_node import USER, SpecNode
 from tests.support.wasm_samples import COUNTER, compile_wat, custom_section
 
 pytestmark = [pytest.mark.slow, pytest.mark.spec("certified-state-reads")]
