@@ -30,6 +30,8 @@ Coder = Callable[[Any], Any]
 _by_name: dict[str, type] = {}
 _encoders: dict[type, Coder] = {}
 _decoders: dict[type, Coder] = {}
+_needed: dict[type, None] = {}
+"""Classes that occur in others."""
 
 
 def message(cls: type[T]) -> type[T]:
@@ -83,6 +85,15 @@ def from_plain(cls: type[T], body: Any) -> T:
         raise
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise WireError(f"malformed {cls.__name__}: {error}") from error
+
+
+def prepare() -> None:
+    """Generate the code for all messages known now: a process that forks pays once for all of its children."""
+    _needed.update(dict.fromkeys(_by_name.values()))
+    while missing := [cls for cls in _needed if cls not in _encoders or cls not in _decoders]:
+        for cls in missing:
+            _compile_encoder(cls)
+            _compile_decoder(cls)
 
 
 class _Names:
@@ -200,10 +211,12 @@ def _union_encode(value: Any) -> list[Any]:
 
 
 def _lazy_encoder(cls: type) -> Coder:
+    _needed[cls] = None
     return lambda value: (_encoders.get(cls) or _compile_encoder(cls))(value)
 
 
 def _lazy_decoder(cls: type) -> Coder:
+    _needed[cls] = None
     return lambda body: (_decoders.get(cls) or _compile_decoder(cls))(body)
 
 

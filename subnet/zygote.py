@@ -302,6 +302,7 @@ def _warm_up(config: ZygoteConfig) -> None:
     for entry in (config.coordinator_entry, config.node_entry, config.sandbox_entry, config.compiler_entry):
         if entry:
             importlib.import_module(entry.partition(":")[0])
+    wire.prepare()
     gc.collect()
     gc.freeze()
 

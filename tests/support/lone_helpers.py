@@ -16,6 +16,7 @@ from sandbox.main import run_sandbox
 def main(folder: str, cache_dir: str) -> None:
     """Serve until killed or stdin ends."""
     os.makedirs(cache_dir, exist_ok=True)
+    wire.prepare()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(f"{folder}/{LAUNCH_SOCKET}")
