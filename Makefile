@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 CANISTERS := ledger exchange compute universal universal_heartbeat counter timer
-BENCHES := messages idle growth start memory
+BENCHES := messages idle growth start memory install quickstart
 RESULTS := bench/results
 
 .PHONY: help setup demo test quick check chaos bench canisters format clean $(addprefix bench-,$(BENCHES))
