@@ -143,9 +143,9 @@ class RoundResult:
     heads: tuple[StreamHead, ...]
     outcomes: tuple[IngressOutcome, ...]
     has_work: bool
-    """Another round would do something even without new input."""
+    """Another round would do something even without new input; heartbeats and timers don't count."""
     next_due_ns: int
-    """Earliest timer or deadline; 0 = none."""
+    """Earliest timer, deadline or heartbeat; 0 = none."""
     stats: dict[str, int]
     """Counters of this round by name, see `subnet.node.replica`."""
     trace: tuple[tuple[str, bytes, str], ...] = ()

@@ -141,12 +141,11 @@ class Replica:
         )
 
     def _has_work(self) -> bool:
-        """Another round would do something without new input."""
+        """Another round would do something without new input; heartbeats don't count, they go on forever."""
         state = self.state
         loopback = state.streams.get(state.own.subnet_id)
         return bool(
             state.scheduler.active
-            or state.scheduler.heartbeats
             or state.management_queues.has_input()
             or state.management_queues.has_output()
             or len(state.refunds)
@@ -157,6 +156,8 @@ class Replica:
     def _next_due(self) -> int:
         state = self.state
         due = [int(t) for t in (state.scheduler.next_timer(state.canisters), state.deadlines.next_due()) if t]
+        if state.scheduler.heartbeats:
+            due.append(int(state.time))
         return min(due, default=0)
 
     # --- certification
