@@ -15,7 +15,7 @@ from configs.limits import SubnetLimits
 from configs.loader import load_topology
 from configs.topology import Topology
 from ic_types.errors import ConfigError, InvalidWasm
-from subnet.cli.options import topology_options
+from subnet.cli.options import counted, topology_options
 
 
 @click.command()
@@ -83,8 +83,3 @@ def schema() -> None:
 def size(count: int) -> str:
     """Bytes as people read them."""
     return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count // MIB} MiB"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 subnet`, `3 subnets`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

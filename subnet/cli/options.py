@@ -1,4 +1,4 @@
-"""Options that several commands share.
+"""Options and words that several commands share.
 
 Plumbing.
 """
@@ -75,3 +75,8 @@ def run_options(options: dict[str, Any]) -> RunOptions:
         reuse_instances=not options["no_reuse"],
         max_sandboxes=options["max_sandboxes"],
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 subnet`, `3 subnets`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

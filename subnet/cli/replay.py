@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ic_types.errors import BadInput
-from subnet.cli.options import execution_options, run_options
+from subnet.cli.options import counted, execution_options, run_options
 from subnet.cli.progress import Watch
 from subnet.coordinator.journal import Journal
 from subnet.lab import run_dir
@@ -47,8 +47,8 @@ def replay(directory: Path, **options: Any) -> int:
         hashes = {subnet.name: subnet.state_hash.hex() for subnet in subnets}
         click.echo(json.dumps({"outcome": "ok", "heights": done.height, "nodes": nodes, "state_hashes": hashes}, indent=1))
     else:
-        subject = f"{done.height:,} heights of {len(subnets)} subnet{'s' if len(subnets) > 1 else ''}"
-        click.echo(f"replay agrees: {subject} on {nodes} node{'s' if nodes > 1 else ''}, in {seconds:.1f} s")
+        subject = f"{counted(done.height, 'height')} of {counted(len(subnets), 'subnet')} on {counted(nodes, 'node')}"
+        click.echo(f"replay agrees: {subject}, in {seconds:.1f} s")
         for subnet in subnets:
             click.echo(f"  {subnet.name}: {subnet.state_hash.hex()} at height {subnet.height:,}")
     return 0

@@ -6,6 +6,7 @@ Plumbing. What the CLI and the Python API share, so that both run networks in ex
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,11 +71,19 @@ def replayed_config(folder: Path, options: RunOptions, out: Path | None) -> Coor
 
 def _base(name: str, options: RunOptions) -> CoordinatorConfig:
     options.check()
+    home = run_dir.home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        usable = os.access(home, os.W_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        raise BadInput(f"{home} can't be written, where caches go; set ICSIM_HOME to a directory that can")
     return CoordinatorConfig(
         name=name,
         plan=b"",
         socket_dir="",
-        cache_dir=str(run_dir.home() / "cache"),
+        cache_dir=str(home / "cache"),
         jobs=options.jobs,
         fresh_interpreters=options.fresh_interpreters,
         faults=options.faults,

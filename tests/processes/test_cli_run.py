@@ -163,6 +163,15 @@ def journaled(folder: Path) -> int:
         return 0
 
 
+def test_heartbeats_and_timers_do_not_keep_a_run_going(tmp_path: Path) -> None:
+    """When the workload is over, what canisters do by themselves is no work that is left."""
+    text = COUNTER + "".join(
+        f'[[canister]]\nname = "{name}"\nwasm = "{name}.wasm"\nsubnet = "nns"\n' for name in ("universal_heartbeat", "timer")
+    )
+    done = icsim(tmp_path, "run", write(tmp_path, text), "--quiet")
+    assert (done.returncode, done.stdout.startswith("tiny: ok")) == (0, True), done.stderr
+
+
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     """A second network can't write where one is running; the message names the culprit and the remedy."""
     topology = write(tmp_path, COUNTER)

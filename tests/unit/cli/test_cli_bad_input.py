@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,14 @@ def test_commands_without_a_network_say_how_to_start_one(folder: Path, capsys: p
         assert "icsim up TOPOLOGY" in capsys.readouterr().err
 
 
+def test_a_home_that_cannot_be_written_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Caches need a place; the message says how to choose one."""
+    monkeypatch.setenv("ICSIM_HOME", "/proc/nowhere")
+    assert "ICSIM_HOME" in refused(["run", "good.toml", "--out", "new"], capsys)
+
+
 def test_unexpected_errors_are_one_line_and_a_file(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +130,13 @@ def test_unexpected_errors_are_one_line_and_a_file(
     assert path is not None
     assert "ZeroDivisionError" in Path(path[1]).read_text()
     assert len(said.splitlines()) == 1
+
+
+def test_commands_start_light() -> None:
+    """Neither wasmtime nor rich is imported before it is needed: a run's first round comes sooner."""
+    code = "import sys, subnet.cli.run, subnet.cli.calls; print([m for m in ('wasmtime', 'rich') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_good_topologies_are_described(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
