@@ -18,7 +18,7 @@ import click
 from configs.estimate import available_bytes, check_fits
 from configs.loader import load_topology
 from ic_types.errors import BadInput, DivergenceError, IcsimError, NetworkError
-from subnet.cli.options import execution_options, fault_options, run_options, topology_options
+from subnet.cli.options import counted, execution_options, fault_options, run_options, topology_options
 from subnet.cli.progress import Watch
 from subnet.lab import run_dir
 from subnet.lab.report import Report, make_report, write_summary
@@ -92,7 +92,7 @@ def _new(options: dict[str, Any]) -> _Plan:
 
 
 def _resumed(options: dict[str, Any]) -> _Plan:
-    given = [name for name in ("out", "seed", "nodes", "overrides") if options[name]]
+    given = [name for name in ("out", "seed", "nodes", "overrides") if options[name] not in (None, ())]
     if given:
         shown = ", ".join("--set" if name == "overrides" else f"--{name}" for name in given)
         raise BadInput(f"{shown} can't be changed by --resume: a run goes on as it was begun")
@@ -163,9 +163,8 @@ def _tell(plan: _Plan, report: Report) -> None:
     elif plan.quiet:
         summary = report.summary
         broken = [one.name for one in report.invariants if not one.holds]
-        text = (
-            f"{summary['topology']}: {summary['outcome']}, {summary['rounds']} rounds, {summary['messages_executed']} messages"
-        )
+        done = f"{counted(summary['rounds'], 'round')}, {counted(summary['messages_executed'], 'message')}"
+        text = f"{summary['topology']}: {summary['outcome']}, {done}"
         click.echo(text + (f"; broken: {', '.join(broken)}" if broken else ""))
     else:
         from subnet.cli.tables import print_summary

@@ -39,7 +39,7 @@ OPTIONS = {
     "--out file": "is a file",
     "--nope": "--nodes",
     "--resume used": "holds no run",
-    "--resume used --seed 3": "--seed can't be changed",
+    "--resume used --seed 0": "--seed can't be changed",
 }
 
 
