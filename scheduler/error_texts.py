@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ic_types.principal import CanisterId
 from ic_types.reject import ErrorCode, Reject, RejectCode, reject
+from sandbox.system_api.traps import wasm_memory_limit
 
 MAX_TEXT_BYTES = 8 << 10
 """Longest reject message and error description."""
@@ -68,6 +69,12 @@ def too_few_cycles(canister_id: CanisterId, attached: int, minimum: int) -> Reje
     """A call by another canister that brings less than the callee asks for. Not in the spec: code and text."""
     text = f"Canister {canister_id} asks for at least {minimum:_} cycles per call, but only {attached:_} were attached"
     return reject(ErrorCode.INSUFFICIENT_CYCLES_IN_CALL, text)
+
+
+def over_memory_limit(canister_id: CanisterId, limit: int, heap_bytes: int) -> Reject:
+    """IC0539."""
+    trap = wasm_memory_limit(limit, heap_bytes)
+    return canister_error(canister_id, trap.code, trap.message)
 
 
 def composite_query_in_replicated_mode() -> Reject:

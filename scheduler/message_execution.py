@@ -16,7 +16,16 @@ from scheduler.call_context_rules import Call
 from scheduler.canister import CallContext, Canister, SystemTask
 from scheduler.core import Core
 from scheduler.effects import Effects
-from scheduler.message_inputs import Lookahead, Method, call_input, execution_context, find_method, refusal, unwelcome
+from scheduler.message_inputs import (
+    Lookahead,
+    Method,
+    call_input,
+    execution_context,
+    find_method,
+    over_memory_limit,
+    refusal,
+    unwelcome,
+)
 
 
 def execute_call(core: Core, canister: Canister, call: Call, lookahead: Lookahead | None = None) -> Effects[None]:
@@ -38,8 +47,8 @@ def execute_call(core: Core, canister: Canister, call: Call, lookahead: Lookahea
         if refused is not None:
             refuse(core, canister, call, refused)
             return
-    if not known and (long is None or not long.paused):
-        refused = refusal(canister, call)
+    if long is None or not long.paused:
+        refused = (None if known else refusal(canister, call)) or over_memory_limit(canister, method)
         if refused is not None:
             long_executions.end(core, canister)
             refund(core, canister, method, prepaid, instructions=0)

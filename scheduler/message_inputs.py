@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ic_types.messages import CanisterInput, Ingress, Request, Response
 from ic_types.reject import Reject, Reply
-from ic_types.units import NS_PER_SECOND
+from ic_types.units import NS_PER_SECOND, WASM_PAGE_BYTES
 from sandbox.execution_state import ExecutionState
 from sandbox.protocol import Closure, EntryPoint, ExecutionContext, ExecutionInput
 from scheduler import error_texts
@@ -106,6 +106,18 @@ def refusal(canister: Canister, call: Call) -> Reject | None:
     if call.method in table.composite_queries:
         return error_texts.composite_query_in_replicated_mode()
     return error_texts.method_not_found(canister.canister_id, "update", call.method)
+
+
+def over_memory_limit(canister: Canister, method: Method) -> Reject | None:
+    """IC0539 if an update starts on a heap that is larger than the canister's own limit: callbacks and tasks may grow it so.
+
+    Spec: "Message execution", `Wasm_memory_limit`; the System API keeps the message itself from growing the heap so far.
+    """
+    limit, execution = canister.settings.wasm_memory_limit, canister.execution
+    if not limit or method.entry is not EntryPoint.UPDATE or execution is None:
+        return None
+    heap = execution.heap.wasm_pages * WASM_PAGE_BYTES
+    return error_texts.over_memory_limit(canister.canister_id, limit, heap) if heap > limit else None
 
 
 def call_input(call: Call, method: Method, time_ns: int) -> ExecutionInput:
@@ -257,4 +269,6 @@ def prepare(core: Core, canister: Canister, message: CanisterInput) -> Prepared:
     if refusal(canister, message) is not None or unwelcome(canister, message) is not None:
         return Prepared(message, None, None)
     method = find_method(core, canister, message)
+    if over_memory_limit(canister, method) is not None:
+        return Prepared(message, None, None)
     return Prepared(message, method, call_input(message, method, core.time))

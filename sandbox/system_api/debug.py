@@ -31,11 +31,11 @@ def charge_log(s: MessageState, size: int, _api: int) -> int:
 
 
 def trap(s: MessageState, src: int, size: int) -> None:
-    """Fail with a message."""
+    """Fail with a message; bytes of it that are no UTF-8 are left out."""
     size = min(size, MAX_TRAP_MESSAGE)
     if src + size > s.heap_bytes:
         raise called_trap("(trap message out of memory bounds)")
-    raise called_trap(bytes(s.heap[src : src + size]).decode("utf-8", "replace"))
+    raise called_trap(bytes(s.heap[src : src + size]).decode("utf-8", "ignore"))
 
 
 FUNCTIONS: Final = (debug_print, trap)

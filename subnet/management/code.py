@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ic_types import trace
 from ic_types.candid.values import Value
 from ic_types.reject import ErrorCode, Payload, reject
-from ic_types.units import Cycles, NumBytes, NumInstructions, TimeNs
+from ic_types.units import WASM_PAGE_BYTES, Cycles, NumBytes, NumInstructions, TimeNs
 from sandbox.execution_state import ExecutionState
 from sandbox.module_info import ModuleInfo
 from sandbox.protocol import EntryPoint
@@ -192,7 +192,11 @@ def take_over(work: InstallWork, mode: InstallMode, new: ExecutionState) -> None
 
 
 def _check_memory(ctx: SubnetContext, canister: Canister, before: int) -> None:
-    """Room on the subnet, and cycles for the new freezing threshold, where the canister grew."""
+    """The canister's own limit, room on the subnet, and cycles for the new freezing threshold, where the canister grew."""
+    limit, execution = canister.settings.wasm_memory_limit, canister.execution
+    heap = 0 if execution is None else execution.heap.wasm_pages * WASM_PAGE_BYTES
+    if limit and heap > limit:
+        raise ManagementError(error_texts.over_memory_limit(canister.canister_id, limit, heap))
     reserved = max(canister.settings.memory_allocation, before)
     grown = canister.memory_usage() - reserved
     if grown <= 0:
