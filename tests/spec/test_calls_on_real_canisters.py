@@ -175,6 +175,13 @@ def test_trap_reaches_the_caller(node: SpecNode) -> None:
     assert message.startswith(f"IC0503: Error from Canister {callee}: Canister called `ic0.trap` with message: 'ouch'")
 
 
+@pytest.mark.spec("ic0.trap")
+def test_message_of_a_trap_that_is_no_utf8(node: SpecNode) -> None:
+    """Bytes that aren't UTF-8 are left out."""
+    outcome = node.ask(node.universal(), Program().trap(b"a\xffb\xc3"))
+    assert "message: 'ab'" in outcome.message
+
+
 @pytest.mark.spec("rule-message-execution", condition="trap")
 def test_wasm_trap(node: SpecNode) -> None:
     """IC0502."""

@@ -277,10 +277,17 @@ def test_wasm_memory_limit_holds_for_init_and_updates(node: SpecNode) -> None:
     node.done("update_settings", {"canister_id": canister, "settings": settings})
     grow = Program().drop(memory_grow(2)).reply_int(memory_size())
     assert node.ask(canister, grow).rejected == (5, "IC0539")
-    assert node.ask(canister, Program().call(canister, "query", Program().reply(), on_reply=grow)).number == pages + 2
-    tight = node.create(wasm_memory_limit=1 << 16)
-    outcome = node.put(tight, UNIVERSAL, Program().drop(memory_grow(2)))
-    assert outcome.rejected == (5, "IC0539")
+    first = node.message(canister, Program().call(canister, "query", Program().reply(), on_reply=grow))
+    second = node.message(canister, Program().reply(b"too late"))
+    node.round(first)
+    assert node.outcomes[first.message_id].number == pages + 2
+    assert node.ask(canister, Program().reply(b"no update any more")).rejected == (5, "IC0539")
+    assert node.ask(canister, Program().reply(b"a query"), "query").replied == b"a query"
+    node.round(second)
+    assert node.outcomes[second.message_id].error == "IC0539"
+    for arg in (b"", Program().drop(memory_grow(2))):
+        outcome = node.put(node.create(wasm_memory_limit=1 << 16), UNIVERSAL, arg)
+        assert outcome.rejected == (5, "IC0539")
 
 
 @UNINSTALL

@@ -6,8 +6,6 @@ and results", "Cycles", "Cycle cost calculation".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ic_types.principal import CanisterId
@@ -93,9 +91,9 @@ def bounds_module() -> str:
 
 
 @pytest.fixture(scope="module")
-def bounds(module_node: SpecNode) -> Iterator[CanisterId]:
+def bounds(module_node: SpecNode) -> CanisterId:
     """The canister of `bounds_module`."""
-    yield put(module_node, bounds_module())
+    return put(module_node, bounds_module())
 
 
 @pytest.mark.spec("helper-functions", condition="copy_to_canister")

@@ -19,6 +19,8 @@ from ic_types.principal import ANONYMOUS, MANAGEMENT_CANISTER, Principal
 from ic_types.request_id import hash_of_map
 from ic_types.units import TimeNs
 
+pytestmark = pytest.mark.spec("envelope-authentication")
+
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "requests.json").read_text())
 ALICE = Ed25519Identity.derive(b"seed", "alice")
 BOB = Ed25519Identity.derive(b"seed", "bob")

@@ -1,0 +1,119 @@
+"""Query calls on real canisters; composite queries make no calls so far. Abstract behaviour, "Query call"."""
+
+from __future__ import annotations
+
+import pytest
+
+from subnet.lab.universal import (
+    Program,
+    argument,
+    caller,
+    certificate_present,
+    cycles_accept,
+    get_global,
+    memory_grow,
+    memory_size,
+    page_byte,
+    set_timer,
+    stable_grow,
+    time,
+)
+from tests.support.spec_node import STRANGER, SpecNode
+
+pytestmark = [pytest.mark.slow, pytest.mark.spec("query-call")]
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize("method", ["query", "composite_query"])
+def test_reply_reject_trap_and_no_answer(node: SpecNode, method: str) -> None:
+    """Replied; CANISTER_REJECT; CANISTER_ERROR."""
+    canister = node.universal()
+    assert node.query(canister, Program().reply(argument().slice(0, 1)), method).replied == b"\x20"
+    rejected = node.query(canister, Program().reject(b"no"), method)
+    assert (rejected.rejected, rejected.message) == ((4, "IC0406"), "no")
+    assert node.query(canister, Program().trap(b"no"), method).rejected == (5, "IC0503")
+    assert node.query(canister, Program().unreachable(), method).rejected == (5, "IC0502")
+    silent = node.query(canister, Program(), method)
+    assert silent.rejected == (5, "IC0506")
+
+
+def test_caller_and_time(node: SpecNode) -> None:
+    """The sender, and the time of the certified state."""
+    canister = node.universal()
+    assert node.query(canister, Program().reply(caller()), sender=STRANGER).replied == bytes(STRANGER)
+    assert node.query(canister, Program().reply_int(time())).number == node.now
+
+
+@pytest.mark.parametrize("method", ["query", "composite_query"])
+def test_changes_are_forgotten(node: SpecNode, method: str) -> None:
+    """Heap, globals, size, stable memory; the next query and the next update see nothing of them."""
+    canister = node.universal(Program().set_global(b"old").set_page_byte(1, 1))
+    change = Program().set_global(b"new").set_page_byte(1, 2).drop(memory_grow(2)).drop(stable_grow(2))
+    look = (
+        Program().append(get_global()).append(page_byte(1).to_blob().slice(0, 1)).append(memory_size().to_blob()).send_reply()
+    )
+    before = node.query(canister, look, method).replied
+    hashes = node.round().state_hash, node.canister(canister).version
+    assert node.query(canister, change + look, method).replied[:4] == b"new\2"
+    assert node.query(canister, change.trap(b"no"), method).rejected == (5, "IC0503")
+    assert node.query(canister, look, method).replied == before
+    assert node.ask(canister, look).replied == before
+    assert node.canister(canister).version == hashes[1] + 1
+
+
+def test_sees_the_certified_state(node: SpecNode) -> None:
+    """What an update changed shows once its round is certified."""
+    canister = node.universal(Program().set_global(b"old"))
+    assert node.query(canister, Program().reply(get_global())).replied == b"old"
+    node.ask(canister, Program().set_global(b"new").reply())
+    assert node.query(canister, Program().reply(get_global())).replied == b"new"
+
+
+@pytest.mark.parametrize("method", ["update", "missing"])
+def test_methods_that_are_no_queries(node: SpecNode, method: str) -> None:
+    """CANISTER_ERROR, IC0536."""
+    outcome = node.query(node.universal(), Program().reply(), method)
+    assert outcome.rejected == (5, "IC0536")
+    assert f"Canister has no query method '{method}'" in outcome.message
+
+
+def test_canister_must_run_and_have_code(node: SpecNode) -> None:
+    """IC0508, IC0509, IC0537."""
+    canister, empty = node.universal(), node.create()
+    assert node.query(empty, Program().reply()).rejected == (5, "IC0537")
+    node.stop(canister)
+    assert node.query(canister, Program().reply()).rejected == (5, "IC0508")
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        Program().drop(cycles_accept(1)),
+        Program().drop(set_timer(1)),
+        Program().certified_data(b"x"),
+        Program().call(b"", "raw_rand"),
+        Program().accept(),
+    ],
+)
+def test_functions_that_queries_lack(node: SpecNode, forbidden: Program) -> None:
+    """IC0504."""
+    outcome = node.query(node.universal(), forbidden.reply())
+    assert outcome.rejected == (5, "IC0504")
+    assert "cannot be executed in non replicated query mode" in outcome.message
+
+
+@pytest.mark.spec("ic0.msg_reply_data_append")
+def test_reply_limit(node: SpecNode) -> None:
+    """3 MiB without replication."""
+    canister = node.universal()
+    program = [Program().reply(argument().slice(0, 1).repeat(size)) for size in (3 * MIB, 3 * MIB + 1)]
+    assert len(node.query(canister, program[0]).replied) == 3 * MIB
+    assert node.query(canister, program[1]).rejected == (5, "IC0504")
+
+
+def test_nothing_is_charged(node: SpecNode) -> None:
+    """Query calls are free."""
+    canister = node.universal()
+    before = node.balance(canister)
+    node.query(canister, Program().burn_loop(10_000).reply_int(certificate_present()))
+    assert node.balance(canister) == before
