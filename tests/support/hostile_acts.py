@@ -40,6 +40,21 @@ MIB = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class Hostile:
+    """What acts know of the world: filled in before confinement."""
+
+    folder: str = ""
+    parent: int = 0
+    node: int = 0
+    victim: int = 0
+    unix: int = 0
+    artefact: int = 0
+    heap: int = 0
+    buffer: int = 0
+    report: memoryview
+    transport: SocketTransport
+
+
 def _call(number: int, *arguments: int) -> None:
     kernel.syscall(number, *arguments)
 
@@ -189,15 +204,6 @@ WITHIN_BOUNDS: dict[str, Callable[[Executed], Executed]] = {
 """By name: lies that only other nodes can tell."""
 
 
-class Hostile:
-    """What acts know of the world: filled in before confinement."""
-
-    folder = ""
-    parent = node = victim = unix = heap = artefact = 0
-    report: memoryview
-    transport: SocketTransport
-
-
 def tell(text: str) -> None:
     """Append a line to the report, which is shared memory."""
     used = int.from_bytes(Hostile.report[:4], "little")
@@ -231,9 +237,9 @@ def _take_memory() -> None:
 
 
 def _fill_buffer() -> None:
-    buffer, at = Hostile.buffer(), 0
+    at = 0
     while at < 2048 * MIB:
-        at += os.pwrite(buffer, b"x" * 16 * MIB, at)
+        at += os.pwrite(Hostile.buffer, b"x" * 16 * MIB, at)
     tell("fill_buffer: not noticed")
     _spin()
 
@@ -287,8 +293,7 @@ def corrupt(behaviour: str) -> None:
 
     def hostile_descriptors(self: SocketTransport) -> tuple[int, int, int, int]:
         found = descriptors(self)
-        Hostile.artefact, Hostile.heap = found[0], found[1]
-        Hostile.buffer = staticmethod(lambda: found[3])  # type: ignore[attr-defined]
+        Hostile.artefact, Hostile.heap, Hostile.buffer = found[0], found[1], found[3]
         Hostile.transport = self
         return found
 
