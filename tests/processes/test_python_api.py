@@ -103,6 +103,19 @@ def test_rejections_say_what_and_why(icsim_network: Callable[..., icsim.Network]
         pending.raw_result()
 
 
+def test_logs_tell_what_was_printed_and_what_trapped(icsim_network: Callable[..., icsim.Network]) -> None:
+    """Each line with its index and network time."""
+    net = icsim_network(TWO_SUBNETS)
+    here = net.canisters["here"]
+    here.call_raw("update", bytes(Program().print("hello").reply(b"")))
+    with pytest.raises(icsim.CallRejected):
+        here.call_raw("update", bytes(Program().trap("oh no")))
+    first, second = net.logs("here")
+    assert (first.index, first.text) == (0, "hello")
+    assert "oh no" in second.text
+    assert second.time_ns == net.time
+
+
 def test_the_same_script_gives_the_same_hashes(tmp_path: Path) -> None:
     """Counted nonces: what a script sends depends on nothing but the script; its run directory replays."""
 
