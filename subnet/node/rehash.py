@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import structlog
 
 from ic_types.principal import CanisterId
+from sandbox.execution_state import ExecutionState
 from subnet.state.replicated_state import ReplicatedState
 
 log = structlog.get_logger("node")
@@ -45,11 +46,11 @@ class Rehash:
         """Audit this round's share."""
         turn = height % self._rounds
         for canister_id in self._buckets[turn]:
-            execution = state.canisters[canister_id].execution
+            execution = _execution(state, canister_id)
             if execution is not None:
                 self._report(state, canister_id, execution.heap.audit_all() + execution.stable.audit_all())
         for canister_id in self._large:
-            execution = state.canisters[canister_id].execution
+            execution = _execution(state, canister_id)
             if execution is not None:
                 for memory in (execution.heap, execution.stable):
                     self._report(state, canister_id, memory.audit_share(turn, self._rounds))
@@ -69,3 +70,9 @@ class Rehash:
             if execution is not None and [*execution.heap.audit_all(), *execution.stable.audit_all()]:
                 found.append(canister_id)
         return found
+
+
+def _execution(state: ReplicatedState, canister_id: CanisterId) -> ExecutionState | None:
+    """Its code and memories; none if it was deleted or uninstalled in this very round."""
+    canister = state.canisters.get(canister_id)
+    return None if canister is None else canister.execution
