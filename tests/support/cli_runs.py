@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +50,22 @@ rounds = 6
 
 def environment(home: Path) -> dict[str, str]:
     """Everything that icsim writes by default goes below `home`; so do its sockets."""
-    sockets = home / "s"
-    sockets.mkdir(parents=True, exist_ok=True)
-    return {**os.environ, "ICSIM_HOME": str(home), "TMPDIR": str(sockets), "PYTHONPATH": str(ROOT)}
+    home.mkdir(parents=True, exist_ok=True)
+    return {**os.environ, "ICSIM_HOME": str(home), "TMPDIR": str(sockets_of(home)), "PYTHONPATH": str(ROOT)}
+
+
+def sockets_of(home: Path) -> Path:
+    """A folder of this home's own for sockets, with a short path: addresses of sockets are short."""
+    folder = Path(_short_folder()) / hashlib.sha256(str(home).encode()).hexdigest()[:8]
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@cache
+def _short_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="ict-", dir="/tmp")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def icsim(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -113,7 +131,7 @@ def wait_until_nothing_is_left(home: Path) -> None:
 
     Raises: AssertionError when there still is one after the longest time.
     """
-    wait_until(lambda: not processes_of(home) and not list((home / "s").glob("icsim-*")), f"nothing is left of {home}")
+    wait_until(lambda: not processes_of(home) and not list(sockets_of(home).glob("icsim-*")), f"nothing is left of {home}")
 
 
 def wait_until(condition: Any, what: str) -> None:
