@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ic_types.messages import Ingress, Response
+from ic_types.messages import Ingress, Request, Response
 from message_routing.cycles_flow import cycles_in_queues, cycles_in_stream, cycles_of
 from scheduler.canister import Callback, Canister, SystemTask
 from subnet.state.replicated_state import ReplicatedState
@@ -66,6 +66,8 @@ def audit_cycles(state: ReplicatedState) -> CyclesAudit:
             message = canister.long_execution.message
             if not isinstance(message, Ingress | SystemTask):
                 in_flight += cycles_of(message)
+        if canister.long_install is not None and isinstance(canister.long_install.message, Request):
+            in_flight += canister.long_install.message.payment
     loopback = state.streams.get(state.own.subnet_id)
     if loopback is not None:
         in_flight += cycles_in_stream(loopback)
@@ -89,6 +91,8 @@ def prepaid_of(canister: Canister) -> int:
     total = sum(callback_prepayment(callback) for callback in canister.callbacks.values())
     if canister.long_execution is not None and not isinstance(canister.long_execution.message, Response):
         total += canister.long_execution.prepaid
+    if canister.long_install is not None:
+        total += canister.long_install.prepaid
     return total
 
 
