@@ -2,7 +2,8 @@
 
 Plumbing. Each message is `[PROTOCOL_VERSION, type name, field, field, ...]`. Decoding trusts nothing:
 a wrong version, an unknown type, a missing field or a value of the wrong type is a WireError. Encoders
-and decoders are generated once per class as straight-line Python, since every message pays for them.
+and decoders are generated once per class as straight-line Python, since every message pays for them; a frozen
+dataclass is filled in before it becomes one, which is many times faster than calling it.
 
 Field types understood: int (any size), bytes and its subclasses, str, bool, float, None, NewTypes of
 these, Enums, tuple[X, ...], tuple[A, B], dict[K, V], X | None, dataclasses and unions of dataclasses.
@@ -23,6 +24,7 @@ from ic_types.errors import WireError
 
 PROTOCOL_VERSION = 1
 _LIMIT = 1 << 64
+_KEPT_BYTES = 1 << 20
 
 T = TypeVar("T")
 Coder = Callable[[Any], Any]
@@ -30,8 +32,9 @@ Coder = Callable[[Any], Any]
 _by_name: dict[str, type] = {}
 _encoders: dict[type, Coder] = {}
 _decoders: dict[type, Coder] = {}
-_needed: dict[type, None] = {}
-"""Classes that occur in others."""
+_under_way: list[type] = []
+"""Classes whose coders are being generated."""
+_packer = msgpack.Packer(use_bin_type=True)
 
 
 def message(cls: type[T]) -> type[T]:
@@ -47,7 +50,16 @@ def encode(value: object) -> bytes:
     """The bytes of a message whose class is marked with `message`."""
     cls = type(value)
     body = (_encoders.get(cls) or _compile_encoder(cls))(value)
-    return msgpack.packb([PROTOCOL_VERSION, cls.__name__, body], use_bin_type=True)  # type: ignore[no-any-return]
+    raw: bytes = _packer.pack([PROTOCOL_VERSION, cls.__name__, body])
+    if len(raw) > _KEPT_BYTES:
+        _forget_buffer()
+    return raw
+
+
+def _forget_buffer() -> None:
+    """The packer keeps the memory of its largest message: start over with a new one."""
+    global _packer
+    _packer = msgpack.Packer(use_bin_type=True)
 
 
 def decode(raw: bytes | memoryview, *allowed: type) -> Any:
@@ -87,20 +99,11 @@ def from_plain(cls: type[T], body: Any) -> T:
         raise WireError(f"malformed {cls.__name__}: {error}") from error
 
 
-def prepare() -> None:
-    """Generate the code for all messages known now: a process that forks pays once for all of its children."""
-    _needed.update(dict.fromkeys(_by_name.values()))
-    while missing := [cls for cls in _needed if cls not in _encoders or cls not in _decoders]:
-        for cls in missing:
-            _compile_encoder(cls)
-            _compile_decoder(cls)
-
-
 class _Names:
     """Objects that generated code refers to by name."""
 
     def __init__(self) -> None:
-        self.scope: dict[str, Any] = {"_int": _check_int, "_as": _check_type, "_big": _big}
+        self.scope: dict[str, Any] = {"_int": _check_int, "_as": _check_type, "_big": _big, "_none": _check_empty}
 
     def add(self, value: object) -> str:
         name = f"_o{len(self.scope)}"
@@ -126,6 +129,11 @@ def _check_type(value: Any, kind: type) -> Any:
     return value
 
 
+def _check_empty(value: Any) -> tuple[()]:
+    _check_type(value, list)
+    return ()
+
+
 def _strip(kind: Any) -> Any:
     while hasattr(kind, "__supertype__"):
         kind = kind.__supertype__
@@ -146,11 +154,11 @@ def _enc(kind: Any, var: str, names: _Names, depth: int = 0) -> str:
     if kind in (str, bool, float, type(None)):
         return var
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return f"{var}.value"
+        return f"{names.add({member: member.value for member in kind})}[{var}]"
     if isinstance(kind, type) and issubclass(kind, bytes):
-        return var if kind is bytes else f"bytes({var})"
+        return var  # subclasses are packed as bytes
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return f"{names.add(_lazy_encoder(kind))}({var})"
+        return f"{names.add(_encoder_of(kind))}({var})"
     item = f"i{depth}"
     if members := _members(kind):
         rest = [m for m in members if m is not type(None)]
@@ -158,7 +166,8 @@ def _enc(kind: Any, var: str, names: _Names, depth: int = 0) -> str:
         return f"(None if {var} is None else {inner})" if len(rest) < len(members) else inner
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
-        return f"[{_enc(args[0], item, names, depth + 1)} for {item} in {var}]"
+        one = _enc(args[0], item, names, depth + 1)
+        return var if one == item else f"([{one} for {item} in {var}] if {var} else ())"
     if origin is tuple:
         parts = ", ".join(_enc(a, f"{var}[{k}]", names, depth) for k, a in enumerate(args))
         return f"[{parts}]"
@@ -177,23 +186,23 @@ def _dec(kind: Any, var: str, names: _Names, depth: int = 0) -> str:
     if kind in (str, bool, float, bytes, type(None)):
         return f"({var} if type({var}) is {kind.__name__} else _as({var}, {names.add(kind)}))".replace("NoneType", "type(None)")
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return f"{names.add(kind)}({var})"
+        return f"{names.add({member.value: member for member in kind})}[{var}]"
     if isinstance(kind, type) and issubclass(kind, bytes):
-        return f"{names.add(kind)}(_as({var}, bytes))"
+        return f"{names.add(kind)}({var} if type({var}) is bytes else _as({var}, bytes))"
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return f"{names.add(_lazy_decoder(kind))}({var})"
-    item = f"i{depth}"
+        return f"{names.add(_decoder_of(kind))}({var})"
+    item, listed = f"i{depth}", f"({var} if type({var}) is list else _as({var}, list))"
     if members := _members(kind):
         rest = [m for m in members if m is not type(None)]
         if len(rest) == 1:
             inner = _dec(rest[0], var, names, depth)
         else:
-            table = {m.__name__: _lazy_decoder(m) for m in rest}
+            table = {m.__name__: _decoder_of(m) for m in rest}
             inner = f"{names.add(table)}[{var}[0]]({var}[1])"
         return f"(None if {var} is None else {inner})" if len(rest) < len(members) else inner
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
-        return f"tuple([{_dec(args[0], item, names, depth + 1)} for {item} in _as({var}, list)])"
+        return f"(tuple([{_dec(args[0], item, names, depth + 1)} for {item} in {listed}]) if {var} else _none({var}))"
     if origin is tuple:
         parts = "".join(_dec(a, f"{var}[{k}]", names, depth) + ", " for k, a in enumerate(args))
         return f"(({parts}) if len(_as({var}, list)) == {len(args)} else _as(None, list))"
@@ -210,14 +219,16 @@ def _union_encode(value: Any) -> list[Any]:
     return [type(value).__name__, to_plain(value)]
 
 
-def _lazy_encoder(cls: type) -> Coder:
-    _needed[cls] = None
-    return lambda value: (_encoders.get(cls) or _compile_encoder(cls))(value)
+def _encoder_of(cls: type) -> Coder:
+    if cls in _under_way:  # a class within itself
+        return lambda value: _encoders[cls](value)
+    return _encoders.get(cls) or _compile_encoder(cls)
 
 
-def _lazy_decoder(cls: type) -> Coder:
-    _needed[cls] = None
-    return lambda body: (_decoders.get(cls) or _compile_decoder(cls))(body)
+def _decoder_of(cls: type) -> Coder:
+    if cls in _under_way:
+        return lambda body: _decoders[cls](body)
+    return _decoders.get(cls) or _compile_decoder(cls)
 
 
 def _fields(cls: type) -> list[tuple[str, Any]]:
@@ -227,7 +238,11 @@ def _fields(cls: type) -> list[tuple[str, Any]]:
 
 def _compile_encoder(cls: type) -> Coder:
     names = _Names()
-    parts = ", ".join(_enc(kind, f"o.{name}", names) for name, kind in _fields(cls))
+    _under_way.append(cls)
+    try:
+        parts = ", ".join(_enc(kind, f"o.{name}", names) for name, kind in _fields(cls))
+    finally:
+        _under_way.pop()
     encoder: Coder = eval(f"lambda o: [{parts}]", names.scope)
     _encoders[cls] = encoder
     return encoder
@@ -235,9 +250,30 @@ def _compile_encoder(cls: type) -> Coder:
 
 def _compile_decoder(cls: type) -> Coder:
     names, fields = _Names(), _fields(cls)
-    made = names.add(cls)
-    parts = ", ".join(f"{name}={_dec(kind, f'b[{k}]', names)}" for k, (name, kind) in enumerate(fields))
-    source = f"lambda b: {made}({parts}) if type(b) is list and len(b) == {len(fields)} else _as(None, list)"
-    decoder: Coder = eval(source, names.scope)
+    _under_way.append(cls)
+    try:
+        values = [(name, _dec(kind, f"b_{name}", names)) for name, kind in fields]
+    finally:
+        _under_way.pop()
+    draft = _draft_of(cls)
+    lines = ["def decode(b):", f" if type(b) is not list or len(b) != {len(fields)}: _as(None, list)"]
+    if fields:
+        lines.append(f" {''.join(f'b_{name}, ' for name, _ in fields)}= b")
+    if draft is None:
+        lines.append(f" return {names.add(cls)}({', '.join(f'{name}={value}' for name, value in values)})")
+    else:
+        lines += [f" o = {names.add(draft)}()", *(f" o.{name} = {value}" for name, value in values)]
+        lines += [f" o.__class__ = {names.add(cls)}", " return o"]
+    exec("\n".join(lines), names.scope)
+    decoder: Coder = names.scope["decode"]
     _decoders[cls] = decoder
     return decoder
+
+
+def _draft_of(cls: type) -> type | None:
+    """A class of the same layout whose fields can be set; None where calling `cls` does more than setting fields."""
+    fields = dataclasses.fields(cls)
+    slots = tuple(f.name for f in fields)
+    if cls.__bases__ != (object,) or cls.__dict__.get("__slots__") != slots or hasattr(cls, "__post_init__"):
+        return None
+    return type(cls.__name__, (), {"__slots__": slots}) if all(f.init for f in fields) else None
