@@ -99,6 +99,13 @@ def from_plain(cls: type[T], body: Any) -> T:
         raise WireError(f"malformed {cls.__name__}: {error}") from error
 
 
+def prepare() -> None:
+    """Generate the code for all messages known now: a process that forks pays once for all of its children."""
+    for cls in list(_by_name.values()):
+        _encoder_of(cls)
+        _decoder_of(cls)
+
+
 class _Names:
     """Objects that generated code refers to by name."""
 

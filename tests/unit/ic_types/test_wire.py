@@ -197,3 +197,12 @@ def test_large_messages_leave_no_buffer() -> None:
     """After a large message the codec works on with a new buffer."""
     assert len(wire.encode(Colour2((Colour.RED,) * (2 << 20)))) > 2 << 20
     assert wire.decode(wire.encode(Leaf(Cycles(1)))) == Leaf(Cycles(1))
+
+
+def test_all_code_can_be_generated_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `prepare` no message waits for its code."""
+    wire.prepare()
+    monkeypatch.setattr(wire, "_compile_encoder", None)
+    monkeypatch.setattr(wire, "_compile_decoder", None)
+    leaf = Leaf(Cycles(3))
+    assert wire.decode(wire.encode(leaf), Leaf) == leaf
