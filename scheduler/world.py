@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from scheduler.scheduler_state import SchedulerState
 
 
-class World(Protocol):
-    """One subnet in one round."""
-
-    # --- constants of the round
+class SubnetView(Protocol):
+    """One subnet in one round, for everyone who executes on it."""
 
     @property
     def time(self) -> TimeNs:
@@ -35,22 +33,12 @@ class World(Protocol):
         """Height of the batch."""
 
     @property
-    def is_checkpoint(self) -> bool:
-        """All paused executions are aborted at the end of this round."""
-
-    @property
     def limits(self) -> SubnetLimits:
         """Limits of the subnet."""
 
     @property
     def fees(self) -> CyclesCostSchedule:
         """Prices of the subnet."""
-
-    @property
-    def batch_size(self) -> int:
-        """Inputs offered to a sandbox at once; never changes a result."""
-
-    # --- state
 
     @property
     def canisters(self) -> Mapping[CanisterId, Canister]:
@@ -71,19 +59,29 @@ class World(Protocol):
     def touch(self, canister_id: CanisterId) -> None:
         """This canister changes in this round: it is hashed again, its outputs are routed."""
 
-    def take_touched(self) -> Iterable[CanisterId]:
-        """Canisters touched by anyone since this was last called (and new ones), in any order; some may be gone again."""
-
     def mark_processing(self, message_id: bytes) -> None:
         """An ingress message has started and isn't answered yet; messages that are answered already are ignored."""
 
     def available_memory(self) -> int:
         """Bytes that canisters of the subnet may still take, response reservation left out."""
 
+
+class World(SubnetView, Protocol):
+    """One subnet in one round, as the scheduler sees it."""
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """All paused executions are aborted at the end of this round."""
+
+    @property
+    def batch_size(self) -> int:
+        """Inputs offered to a sandbox at once; never changes a result."""
+
+    def take_touched(self) -> Iterable[CanisterId]:
+        """Canisters touched by anyone since this was last called (and new ones), in any order; some may be gone again."""
+
     def available_callbacks(self) -> int:
         """Calls that may still be opened on the subnet."""
-
-    # --- what happens elsewhere
 
     def continue_install(self, budget: int) -> Effects[int | None]:
         """Run one slice of the long install_code in progress; instructions used, or None if there is none."""

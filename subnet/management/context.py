@@ -5,71 +5,24 @@ Rule module. `subnet.state` satisfies SubnetContext with the same object that is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from configs.fees import CyclesCostSchedule
-from configs.limits import SubnetLimits
 from ic_types.messages import Ingress, Request
 from ic_types.principal import CanisterId, Principal, SubnetId
 from ic_types.reject import Payload
-from ic_types.units import Cycles, TimeNs
+from ic_types.units import Cycles
 from message_routing.queues import CanisterQueues
 from message_routing.routing_table import RoutingTable
-from scheduler.canister import Canister, UserResponse
-from scheduler.cycles_account import CyclesTally
-from scheduler.scheduler_state import SchedulerState
+from scheduler.canister import Canister
+from scheduler.world import SubnetView
 
 if TYPE_CHECKING:
     from subnet.management.installs import InstallRuns
 
 
-class SubnetContext(Protocol):
-    """One subnet in one round, as the management canister sees it; the first block is the scheduler's World."""
-
-    @property
-    def time(self) -> TimeNs:
-        """Batch time."""
-
-    @property
-    def round_number(self) -> int:
-        """Height of the batch."""
-
-    @property
-    def limits(self) -> SubnetLimits:
-        """Limits of the subnet."""
-
-    @property
-    def fees(self) -> CyclesCostSchedule:
-        """Prices of the subnet."""
-
-    @property
-    def canisters(self) -> Mapping[CanisterId, Canister]:
-        """All canisters of the subnet."""
-
-    @property
-    def scheduler(self) -> SchedulerState:
-        """Learns of canisters that come, go or change."""
-
-    @property
-    def tally(self) -> CyclesTally:
-        """Cycles burned and lost on this subnet."""
-
-    @property
-    def user_responses(self) -> list[UserResponse]:
-        """Outcomes of ingress messages, in order."""
-
-    def touch(self, canister_id: CanisterId) -> None:
-        """This canister changes in this round."""
-
-    def mark_processing(self, message_id: bytes) -> None:
-        """An ingress message has started and isn't answered yet."""
-
-    def available_memory(self) -> int:
-        """Bytes that canisters of the subnet may still take."""
-
-    # --- beyond the World
+class SubnetContext(SubnetView, Protocol):
+    """One subnet in one round, as the management canister sees it."""
 
     @property
     def own_subnet(self) -> SubnetId:
