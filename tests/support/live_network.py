@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,13 @@ def hashes(folder: Path) -> Hashes:
 def agreed(folder: Path) -> dict[tuple[str, int], str]:
     """The state hash of each subnet at each height."""
     return {place: next(iter(by_node.values())) for place, by_node in hashes(folder).items()}
+
+
+def agreed_in_journal(folder: Path) -> dict[tuple[str, int], str]:
+    """The same from the journal of `everything`, which also has what a killed run agreed on."""
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as db:
+        rows = db.execute("SELECT subnet, height, state_hash FROM heights").fetchall()
+    return {(("nns", "app")[subnet], height): found.hex() for subnet, height, found in rows}
 
 
 def alive(pids: dict[int, int | None]) -> list[int]:
