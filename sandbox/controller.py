@@ -87,12 +87,13 @@ class SandboxController:
         watchdog_s: float = 60.0,
         spare_bytes: int = SPARE_BYTES,
         name: str = "",
+        reuse_instances: bool = True,
         fault_point: Callable[[str, int], None] | None = None,
     ) -> None:
         """`artefact_loader` gives a descriptor of a module's native code, which is then the controller's to close.
 
-        `name` is the node's (`app-1/2`), for process titles. `fault_point` is called with the name of a point and the pid of
-        the sandbox concerned: `answered`, `between_commits`, `install`, `paused`, `query`.
+        `name` is the node's (`app-1/2`), for process titles. `reuse_instances`: see Conversation. `fault_point` is called with the
+        name of a point and the pid of the sandbox concerned: `answered`, `between_commits`, `install`, `paused`, `query`.
         """
         self._log = structlog.get_logger("sandbox").bind(node=name)
         self._pool = SandboxPool(context, endpoint, launcher)
@@ -102,6 +103,7 @@ class SandboxController:
         self._compiling: dict[int, Hashable] = {}
         """Keys by cookie."""
         self._batch_size, self._max_in_flight, self._watchdog_s = batch_size, max_in_flight, watchdog_s
+        self._reuse_instances = reuse_instances
         self._fault_point, self._memory = fault_point, MemoryWatch(spare_bytes)
         self._ready: deque[tuple[Hashable, Completion]] = deque()
         self._waiting: deque[Line] = deque()
@@ -242,7 +244,13 @@ class SandboxController:
         if line is None:
             environment = self._environment_for(canister_id)
             conversation = Conversation(
-                canister_id, execution, environment, self._batch_size, tracking=not query, cookies=self._cookies
+                canister_id,
+                execution,
+                environment,
+                self._batch_size,
+                tracking=not query,
+                reuse_instances=self._reuse_instances,
+                cookies=self._cookies,
             )
             line = self._host.lines[key] = Line(conversation, query)
         return line

@@ -71,6 +71,8 @@ class Conversation:
     copy_out: Callable[[Answer], Answer] = lambda answer: answer
     """Replaces pages in the shared buffer by their content; called once per answer, before anything looks at them."""
     tracking: bool = True
+    reuse_instances: bool = True
+    """False: every message gets a fresh instance, even of modules that leave no traces in one; never changes a result."""
     cookies: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     mapped: MappedPages | None = None
     """What the sandbox shows besides committed pages; None while there is no sandbox."""
@@ -212,7 +214,7 @@ class Conversation:
             heap=MemoryImage(wasm_pages=execution.heap.wasm_pages, runs=execution.heap.runs()),
             stable=MemoryImage(wasm_pages=execution.stable.wasm_pages, runs=execution.stable.runs()),
             globals=execution.globals,
-            reuse_instance=execution.module.reuse_safe,
+            reuse_instance=execution.module.reuse_safe and self.reuse_instances,
             tracking=self.tracking,
             global_exports=tuple(info.export for info in execution.module.globals),
         )

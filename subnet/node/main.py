@@ -70,6 +70,7 @@ class NodeProcess:
             batch_size=config.batch_size,
             max_in_flight=config.max_in_flight,
             name=name,
+            reuse_instances=config.reuse_instances,
         )
         self.driver = Driver(self.controller, config.limits)
         self.driver.on_wait = lambda: self.receive(0)

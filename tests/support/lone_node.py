@@ -119,6 +119,7 @@ class LoneNode:
             max_sandboxes=self.config.max_sandboxes,
             max_in_flight=self.config.max_in_flight,
             name=f"{name}/{index}",
+            reuse_instances=self.config.reuse_instances,
             fault_point=fault_point,
         )
         self.driver = Driver(self.controller, limits)
