@@ -12,7 +12,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 
 @pytest.mark.parametrize(
-    "options", [{"batch_size": 7}, {"reuse_instances": False, "max_sandboxes": 4}], ids=["small batches", "evictions"]
+    "options",
+    [{"batch_size": 1}, {"batch_size": 7, "reuse_instances": False, "max_sandboxes": 4}],
+    ids=["one by one", "small batches and evictions"],
 )
 def test_killed_sandboxes_change_nothing(options: dict[str, Any]) -> None:
     """Hashes, outcomes and answers of queries are those of an undisturbed run with batches of 100."""
