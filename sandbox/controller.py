@@ -92,8 +92,8 @@ class SandboxController:
     ) -> None:
         """`artefact_loader` gives a descriptor of a module's native code, which is then the controller's to close.
 
-        `name` is the node's (`app-1/2`), for process titles. `reuse_instances`: see Conversation. `fault_point` is called with the
-        name of a point and the pid of the sandbox concerned: `answered`, `between_commits`, `install`, `paused`, `query`.
+        `name` is the node's (`app-1/2`), for process titles. `reuse_instances`: see Conversation. `fault_point` is called with
+        the name of a point and the pid of the sandbox concerned: `answered`, `between_commits`, `install`, `paused`, `query`.
         """
         self._log = structlog.get_logger("sandbox").bind(node=name)
         self._pool = SandboxPool(context, endpoint, launcher)
