@@ -26,7 +26,7 @@ from subnet.identities import identity_named
 
 MESSAGES = 20_000
 WARM_UP = 500
-CHUNK = 250
+CHUNK = 100
 AIM = 0.25
 ARGUMENT = (5).to_bytes(8, "little")
 Summary: TypeAlias = dict[str, Any]

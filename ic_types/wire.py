@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import msgpack
 
 from ic_types.errors import WireError
+from ic_types.fast_init import fast_init
 
 PROTOCOL_VERSION = 1
 _LIMIT = 1 << 64
@@ -43,7 +44,7 @@ def message(cls: type[T]) -> type[T]:
     known = _by_name.setdefault(cls.__name__, cls)
     assert known.__module__ == cls.__module__, f"two wire messages are called {cls.__name__}"
     _by_name[cls.__name__] = cls
-    return cls
+    return fast_init(cls)
 
 
 def encode(value: object) -> bytes:

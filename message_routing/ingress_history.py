@@ -10,6 +10,7 @@ import heapq
 from dataclasses import dataclass
 from enum import Enum
 
+from ic_types.fast_init import fast_init
 from ic_types.principal import CanisterId, Principal
 from ic_types.reject import Reject
 from ic_types.units import NS_PER_SECOND, NumBytes, TimeNs
@@ -31,6 +32,7 @@ class IngressState(Enum):
 TERMINAL = (IngressState.REPLIED, IngressState.REJECTED, IngressState.DONE)
 
 
+@fast_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngressStatus:
     """Status of one message."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from configs.limits import SubnetLimits
 from ic_types.errors import SandboxFailure
+from ic_types.fast_init import fast_init
 from ic_types.reject import ErrorCode
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
 from sandbox.module_info import ModuleInfo
@@ -71,6 +72,7 @@ ALLOWED_ERRORS: Final = frozenset(
 )
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What an answer is held against."""

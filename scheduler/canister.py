@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
+from ic_types.fast_init import fast_init
 from ic_types.messages import Ingress, Request, Response
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal
 from ic_types.reject import Reject
@@ -35,6 +36,7 @@ class LowMemoryHook(Enum):
     EXECUTED = "executed"
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class IngressOrigin:
     """`From_user`: the call context answers an ingress message."""
@@ -43,6 +45,7 @@ class IngressOrigin:
     sender: Principal
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class CanisterOrigin:
     """`From_canister`: the call context answers a request."""
@@ -81,6 +84,7 @@ class CallContext:
     call_tree_start: TimeNs = TimeNs(0)
 
 
+@fast_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
     """What to do when the response of one outgoing call arrives."""
@@ -254,6 +258,7 @@ class Canister:
         return 0 if self.execution is None else self.execution.memory_bytes()
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class UserResponse:
     """Outcome of an ingress message that the ingress history has to learn."""

@@ -10,12 +10,14 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from ic_types.fast_init import fast_init
 from ic_types.principal import CanisterId
 from sandbox.execution_state import ExecutionState
 from sandbox.module_info import ModuleInfo
 from sandbox.protocol import Answer, ExecutionContext, ExecutionInput
 
 
+@fast_init
 @dataclass(frozen=True, slots=True, eq=False)
 class RunMessage:
     """Run one message on committed state; answered by an Answer."""
