@@ -9,9 +9,10 @@ from __future__ import annotations
 import pytest
 
 from configs.limits import SubnetLimits
-from ic_types.principal import Principal
+from ic_types.principal import MANAGEMENT_CANISTER, Principal
 from subnet.lab.universal import Program, argument, get_global, performance_counter, time
-from tests.support.spec_node import SpecNode
+from tests.support.lone_node import example
+from tests.support.spec_node import SpecNode, management_arg
 
 pytestmark = pytest.mark.slow
 M = 1_000_000
@@ -97,6 +98,24 @@ def test_long_message_survives_checkpoints(node: SpecNode) -> None:
     used = node.canister(canister).metrics.instructions - had
     assert used < 20 * M
     assert node.ask(canister, Program().reply(get_global())).replied == b"x"
+
+
+@pytest.mark.spec("management-install-code")
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_long_install(node: SpecNode, checkpoint: bool) -> None:
+    """Over several rounds its cycles stay accounted for and nothing else of the canister runs; a checkpoint only delays it."""
+    canister = node.universal(Program().set_global(b"old"))
+    value = {"mode": {"reinstall": None}, "canister_id": canister, "wasm_module": example("universal")}
+    arg = bytes(Program().burn_loop(SPIN * 20).set_global(b"new"))
+    node.canister(canister).install_debit = type(node.canister(canister).install_debit)(0)
+    install = node.submit(MANAGEMENT_CANISTER, management_arg("install_code", {**value, "arg": arg}), "install_code")
+    waiting = node.submit(canister, Program().reply(get_global()))
+    node.check()
+    node.round(checkpoint=checkpoint)
+    assert (node.status(install), node.status(waiting)) == ("processing", "received")
+    node.check()
+    assert node.outcome(install, rounds=40).replied == b"DIDL\0\0"
+    assert node.outcome(waiting).replied == b"new"
 
 
 @pytest.mark.spec("callback-invocation")
