@@ -5,6 +5,8 @@ Abstract behaviour, "Message execution" and "Callback invocation"; canister inte
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ic_types.principal import Principal
@@ -53,7 +55,7 @@ def pair(node: SpecNode) -> tuple[Principal, Principal]:
     return node.universal(), node.universal()
 
 
-def called(node: SpecNode, caller: Principal, callee: Principal, inner: Program, **fields: Program) -> tuple[Outcome, int]:
+def called(node: SpecNode, caller: Principal, callee: Principal, inner: Program, **fields: Any) -> tuple[Outcome, int]:
     """Call with SENT cycles; the outcome, and what the call costs the caller beside instructions and cycles."""
     program = Program().call(callee, "update", inner, cycles=SENT, **fields)
     message = node.submit(caller, program)
@@ -89,8 +91,7 @@ def test_unanswered_calls_give_their_cycles_back(node: SpecNode, inner: Program,
     """Reject, no answer, or a trap after accepting: everything comes back."""
     caller, callee = pair(node)
     watched = Watched(node, caller, callee)
-    keep = Program().append(cycles_refunded()).append(b"").send_reply()
-    outcome, price = called(node, caller, callee, inner, on_reject=keep)
+    outcome, price = called(node, caller, callee, inner, on_reject=REFUNDED)
     assert outcome.number == SENT
     of_caller, of_callee = watched.paid()
     assert of_callee == BASE
