@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,6 +28,7 @@ from subnet.identities import identity_named
 MESSAGES = 20_000
 WARM_UP = 500
 CHUNK = 100
+SUBMITS_UNDER_WAY = 3
 AIM = 0.25
 ARGUMENT = (5).to_bytes(8, "little")
 Summary: TypeAlias = dict[str, Any]
@@ -78,14 +80,23 @@ def flood(client: ControlClient, identity_seed: int, count: int) -> tuple[float,
     envelopes = presign_to(identity_seed, [inc] * count, client.status().time_ns)
     old, meter, goal = client.summary(), CpuMeter(client), None
     began = time.perf_counter()
+    under_way: deque[int] = deque()
     for at in range(0, count, CHUNK):
-        results = client.submit(*envelopes[at : at + CHUNK])
-        assert not any(result.problem for result in results), "the envelopes are good"
+        under_way.append(client.start_submit(*envelopes[at : at + CHUNK]))
+        if len(under_way) == SUBMITS_UNDER_WAY:
+            finish(client, under_way.popleft())
         if goal is None or client.poll_advance(goal) is not None:  # rounds go on while envelopes come in
             goal = client.start_advance(until_idle=True)
+    for cookie in under_way:
+        finish(client, cookie)
     client.advance(until_idle=True)
     seconds = time.perf_counter() - began
     return seconds, meter.used(), old, client.summary()
+
+
+def finish(client: ControlClient, cookie: int) -> None:
+    """Wait until these envelopes are accepted."""
+    assert not any(result.problem for result in client.finish_submit(cookie)), "the envelopes are good"
 
 
 def stage_figures(who: str, old: Summary, new: Summary, count: int) -> list[Figure]:

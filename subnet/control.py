@@ -75,6 +75,16 @@ class ControlClient:
         request = cp.Submit(envelopes=envelopes, effective_canister_id=effective_canister_id)
         return self._call(request, cp.Submitted).results
 
+    def start_submit(self, *envelopes: bytes) -> int:
+        """As submit, but returns at once with a cookie for `finish_submit`, so that more can be sent meanwhile."""
+        return self._send(cp.Submit(envelopes=envelopes))
+
+    def finish_submit(self, cookie: int) -> tuple[cp.SubmitResult, ...]:
+        """The answer to `start_submit`."""
+        reply = self._receive(cookie, cp.Submitted, None)
+        assert reply is not None
+        return reply.results
+
     def requests(self, *message_ids: bytes) -> tuple[cp.RequestStatus, ...]:
         """What became of these messages."""
         return self._call(cp.GetRequests(message_ids=message_ids), cp.RequestStatuses).requests
