@@ -10,6 +10,7 @@ IcsimError
 ├── WireError           a message between our processes is malformed
 ├── CertificationError  signature, witness or slice doesn't verify
 ├── SandboxFailure      a sandbox died or lied; local, never a state change
+│   └── SandboxDied     its process is gone; somebody may have killed it
 ├── DivergenceError     two nodes of a subnet differ: exit code 3
 └── NetworkError        the running network can't do it (gone, busy, stopped): exit code 1
 """
@@ -59,6 +60,10 @@ class CertificationError(IcsimError):
 
 class SandboxFailure(IcsimError):
     """A sandbox died, hung or gave an answer that no honest sandbox can give."""
+
+
+class SandboxDied(SandboxFailure):
+    """The process of a sandbox is gone; nothing says that it did anything wrong."""
 
 
 class DivergenceError(IcsimError):

@@ -19,7 +19,7 @@ import zmq
 
 from configs.limits import SubnetLimits
 from ic_types import wire
-from ic_types.errors import SandboxFailure, WireError
+from ic_types.errors import SandboxDied, SandboxFailure, WireError
 from ic_types.principal import CanisterId
 from sandbox.compile_client import CompileAnswer, CompileClient
 from sandbox.conversation import Conversation, Reply
@@ -44,6 +44,9 @@ from sandbox.sandbox_pool import SandboxPool, SandboxProcess
 Completion: TypeAlias = Answer | CompileAnswer | SandboxFailure
 """SandboxFailure for queries alone: they may fail without stopping the node."""
 MAX_FAILURES: Final = 3
+"""Times that one message may hang or be answered with lies."""
+MAX_DEATHS: Final = 30
+"""Times that its sandbox may die: whoever kills sandboxes, at whatever pace a person or a test does, changes nothing."""
 _REPLIES: Final = (Opened, OpenFailed, Executed, Aborted, ResetDone)
 _LOOK_EVERY: Final = 8
 """Calls of `completions` between looks at the sockets while there are answers anyway."""
@@ -273,7 +276,7 @@ class SandboxController:
             task.talk = conversation.resume()
         else:
             assert task.context is not None, "a message has a context"
-            task.talk = conversation.run(task.message, task.context, () if task.failures else task.upcoming)
+            task.talk = conversation.run(task.message, task.context, () if task.failures or task.deaths else task.upcoming)
         task.expected.clear()
         self._go_on(line, None)
 
@@ -310,14 +313,16 @@ class SandboxController:
         """The sandbox of the first task is no good: take another, or give up."""
         task = line.tasks[0]
         self._failures += 1
-        task.failures += 1
+        died = isinstance(failure, SandboxDied)
+        task.deaths, task.failures = task.deaths + died, task.failures + (not died)
         self._log.warning("sandbox.replaced", cause=str(failure), message=line.describe(task), **line.about())
         self._host.lose(line, failed=True)
-        if task.failures < MAX_FAILURES:
+        if task.failures < MAX_FAILURES and task.deaths < MAX_DEATHS:
             self._begin(line)
             return
         what = line.describe(task)
-        error = SandboxFailure(f"{what} failed {MAX_FAILURES} times in a row in its sandbox, at last because: {failure}")
+        times = task.failures + task.deaths
+        error = SandboxFailure(f"{what} failed {times} times in a row in its sandbox, at last because: {failure}")
         if not line.query:
             raise error
         self._finish(line, error, "query")
@@ -380,7 +385,7 @@ class SandboxController:
         if line is None:
             return
         if line in self._in_flight:
-            self._failed(line, SandboxFailure("its process ended"))
+            self._failed(line, SandboxDied("its process ended"))
         else:
             self._log.warning("sandbox.died", **line.about())
             self._host.lose(line, failed=False)

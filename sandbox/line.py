@@ -30,6 +30,7 @@ class Task:
     snapshot: ExecutionState | None = None
     """What a query runs on."""
     failures: int = 0
+    deaths: int = 0
     """In a row."""
     talk: Talk | None = None
     expected: deque[int] = field(default_factory=deque)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from ic_types import wire
-from ic_types.errors import SandboxFailure
+from ic_types.errors import SandboxDied, SandboxFailure
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
 from sandbox.conversation import Request
 from sandbox.line import Line
@@ -48,7 +48,7 @@ class SandboxHost:
             self._start(line)
         process = line.process
         if process is None:
-            raise SandboxFailure("its process is gone")
+            raise SandboxDied("its process is gone")
         if isinstance(request, Open):
             self._send_descriptors(line, process)
         self._pool.send(process, wire.encode(request))

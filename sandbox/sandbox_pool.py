@@ -15,7 +15,7 @@ from typing import Final
 
 import zmq
 
-from ic_types.errors import SandboxFailure
+from ic_types.errors import SandboxDied, SandboxFailure
 from ic_types.units import OS_PAGE_BYTES
 from sandbox.launcher import LaunchedSandbox, Launcher
 
@@ -52,7 +52,7 @@ class SandboxProcess:
         try:
             socket.send_fds(self.launched.connection, [b"\0"], [*fds, self.buffer])
         except OSError as error:
-            raise SandboxFailure(f"its process is gone ({error.strerror})") from error
+            raise SandboxDied(f"its process is gone ({error.strerror})") from error
 
     def copy_from_buffer(self, offset: int, pages: int) -> bytes:
         """Content of these pages, as it is now.
@@ -188,7 +188,7 @@ class SandboxPool:
         try:
             self.router.send_multipart([process.identity, message], copy=True)
         except zmq.ZMQError as error:
-            raise SandboxFailure(f"its process is gone ({error.strerror})") from error
+            raise SandboxDied(f"its process is gone ({error.strerror})") from error
 
     def flush(self) -> bool:
         """Try again to send to those that weren't connected; whether any still isn't."""

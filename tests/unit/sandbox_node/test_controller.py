@@ -13,7 +13,7 @@ from model_sandbox import CANISTER, context, message, new_state
 
 from ic_types import wire
 from ic_types.errors import SandboxFailure
-from sandbox.controller import SandboxController
+from sandbox.controller import MAX_DEATHS, SandboxController
 from sandbox.execution_state import ExecutionState
 from sandbox.protocol import (
     Aborted,
@@ -140,7 +140,18 @@ def test_fault_is_survived(fault: str) -> None:
         assert controller.statistics().spawned == 2
 
 
-@pytest.mark.parametrize("fault", ["dies", "sends nonsense", "writes outside of its memory"])
+def test_a_sandbox_may_die_often_but_not_forever() -> None:
+    """Killing it at any pace changes nothing; a message that always kills it stops the node with an error."""
+    with fake_controller() as (controller, launcher):
+        state = new_state()
+        launcher.misbehave = lambda sandbox, _request: "die" if sandbox.number < MAX_DEATHS - 1 else None
+        assert number(answer_to(controller, state, message(("add", 1, 41)))) == 41
+        launcher.misbehave = lambda _sandbox, _request: "die"
+        with pytest.raises(SandboxFailure, match=rf"failed {MAX_DEATHS} times in a row .* because: its process"):
+            answer_to(controller, new_state())
+
+
+@pytest.mark.parametrize("fault", ["sends nonsense", "writes outside of its memory"])
 def test_third_failure_is_reported(fault: str) -> None:
     """Three failures in a row at one message stop the node with an error that names canister, message and cause."""
     with fake_controller() as (controller, launcher):
@@ -283,10 +294,10 @@ def test_queries_of_one_canister_wait_for_each_other() -> None:
 
 
 def test_failing_query_does_not_stop_the_node() -> None:
-    """A query whose sandbox fails three times completes with the failure; the next is answered."""
+    """A query whose sandbox dies again and again completes with the failure; the next is answered."""
     with fake_controller() as (controller, launcher):
         state, asked = new_state(), message(("add", 1, 3), entry=EntryPoint.QUERY)
-        launcher.misbehave = lambda sandbox, _request: "die" if sandbox.number < 3 else None
+        launcher.misbehave = lambda sandbox, _request: "die" if sandbox.number < MAX_DEATHS else None
         controller.query("a", CANISTER, state, asked, context())
         controller.query("b", CANISTER, state, asked, context())
         found: dict[Any, Any] = {}
