@@ -8,6 +8,7 @@ and at any moment of their work (running). Who is killed when is drawn from a se
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -18,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from configs.limits import SubnetLimits
 from ic_types.candid import encoder
@@ -250,6 +253,8 @@ def compare(wanted: int, seed: int, rounds: int, **options: Any) -> Comparison:
 def main(wanted: int = 200, seed: int = 1) -> int:
     """Print the table; 1 if anything differs."""
     began = time.monotonic()
+    # Every replaced sandbox is a warning, and here there are hundreds.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     result = compare(wanted, seed, ROUNDS)
     killer, checks = result.killer, result.checks()
     print(f"{'fault point':18}{'passed':>8}{'killed':>8}")

@@ -9,6 +9,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from configs.limits import SubnetLimits
 from ic_types.candid import encoder
@@ -190,7 +191,9 @@ def run(world: LoneWorld, seed: int, rounds: int) -> Iterator[dict[str, RoundRes
 
 def main(seed: int, rounds: int, *options: str) -> None:
     """Print the state hashes."""
-    settings = {name: int(value) for name, value in (option.split("=") for option in options)}
+    settings: dict[str, Any] = {name: int(value) for name, value in (option.split("=") for option in options)}
+    if "reuse_instances" in settings:
+        settings["reuse_instances"] = bool(settings["reuse_instances"])
     with lone_world(*NAMES, limits=LIMITS, **settings) as world:
         for results in run(world, seed, rounds):
             print(*[f"{name}:{result.state_hash.hex()}" for name, result in results.items()])
