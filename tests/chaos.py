@@ -234,7 +234,9 @@ class Comparison:
             f"{len(calm.outcomes)} outcomes of messages equal": wild.outcomes == calm.outcomes,
             f"all {wild.asked} queries answered": len(wild.queries) == wild.asked == calm.asked,
             "answers of queries equal": wild.queries == calm.queries,
-            f"at least {killer.wanted} kills": killer.total >= killer.wanted,
+            f"at least {killer.wanted} kills, those at work not counted": (
+                killer.total - killer.killed["running"] >= killer.wanted
+            ),
             "kills at every point": all(killer.killed[point] for point in POINTS),
         }
 

@@ -87,6 +87,19 @@ def test_too_few_nodes_are_told(tmp_path: Path) -> None:
         assert network.client.summary()["outcome"] == "failed"
 
 
+def test_a_node_that_hangs_is_replaced(undisturbed: dict[tuple[str, int], str], tmp_path: Path) -> None:
+    """A node that gives no answer for longer than the round timeout is killed and started again; nothing is lost."""
+    folder = tmp_path / "run"
+    with live.running(replace(settings(folder), round_timeout_s=6)) as network:
+        client = network.client
+        client.advance(to_height=6, timeout_s=60)
+        victim = next(one for one in processes(network, "node") if one.name == "app/3")
+        os.kill(victim.pid, signal.SIGSTOP)
+        client.advance(to_height=live.HEIGHT, timeout_s=60)
+        assert client.status().subnets[APP].nodes[2].restarts >= 1
+    assert live.agreed(folder) == undisturbed
+
+
 def test_killed_sandboxes_never_show(undisturbed: dict[tuple[str, int], str], tmp_path: Path) -> None:
     """At every other height or so a sandbox of each node is killed, whatever it does just then; at first the compiler too."""
     folder, dice, killed, settled = tmp_path / "run", random.Random(3), 0, -1
