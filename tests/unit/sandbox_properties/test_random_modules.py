@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ic_types.errors import InvalidWasm
 from sandbox.dirty_pages import PagemapEntries, PrivatePages, WriteProtection, open_detector
 from sandbox.protocol import Finished
-from tests.support.random_runs import Overrun, outcome, plan, sliced
+from tests.support.random_runs import Overrun, opened, outcome, plan, sliced
 from tests.support.random_wasm import mutated, random_module
-from tests.unit.sandbox_process.sandbox_harness import Harness, prepared
+from tests.unit.sandbox_process.sandbox_harness import prepared
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "canisters"
 SEEDS = st.integers(0, (1 << 32) - 1)
@@ -29,7 +29,7 @@ QUICK = settings(deadline=None, max_examples=60, suppress_health_check=list(Heal
 def _run(
     wasm: bytes, inputs: list[Any], batch: int = 1, aborts: random.Random | None = None, **options: Any
 ) -> tuple[Any, ...]:
-    with Harness(wasm, **options) as box:
+    with opened(wasm, **options) as box:
         return outcome(box, inputs, batch, aborts)
 
 
@@ -88,7 +88,7 @@ def test_queries_leave_nothing_and_repeat(seed: int) -> None:
     """Without tracking, each message sees the opened state: asked twice, it answers the same."""
     wasm = random_module(seed)
     inputs = plan(prepared(wasm)[0], seed)
-    with Harness(wasm, tracking=False) as box:
+    with opened(wasm, tracking=False) as box:
         first = [box.one(one) for one in inputs]
         again = [box.one(one) for one in inputs]
     assert first == again
@@ -100,7 +100,7 @@ def test_random_modules_do_something() -> None:
     for k in range(25):
         wasm = random_module(k)
         inputs = plan(prepared(wasm)[0], k)
-        with Harness(wasm) as box:
+        with opened(wasm) as box:
             answers, heap, stable, _, _ = outcome(box, inputs)
         kinds.update("finished" if isinstance(one, Finished) else "failed" for one in answers)
         kinds.update("replied" for one in answers if isinstance(one, Finished) and one.response is not None)

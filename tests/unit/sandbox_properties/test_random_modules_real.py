@@ -20,9 +20,9 @@ from sandbox.launcher import ZygoteLauncher
 from sandbox.module_info import CompileDone
 from sandbox.protocol import EntryPoint, ExecutionInput, Finished, Paused
 from tests.support.lone_node import ROOT, helpers
-from tests.support.random_runs import Overrun, outcome, plan, shown, sliced
+from tests.support.random_runs import Overrun, opened, outcome, plan, shown, sliced
 from tests.support.random_wasm import random_module
-from tests.unit.sandbox_process.sandbox_harness import CANISTER, CONTEXT, Harness, make_environment
+from tests.unit.sandbox_process.sandbox_harness import CANISTER, CONTEXT, make_environment
 
 pytestmark = pytest.mark.slow
 SLICE = 30_000
@@ -108,7 +108,7 @@ def test_real_sandboxes_agree_with_the_one_in_this_process(folder: Path, batch: 
             done = node.compile(wasm)
             # Queries are left out: a node commits nothing of them.
             inputs = [one for one in plan(done.info, seed) if one.entry is not EntryPoint.QUERY]
-            with Harness(wasm) as box:
+            with opened(wasm) as box:
                 answers, heap, stable, pages, globals_ = outcome(box, inputs)
             state = ExecutionState.fresh(done.info, done.artefact)
             try:
