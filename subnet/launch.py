@@ -82,6 +82,8 @@ class RunningNetwork:
     def _failure(self, status: int) -> NetworkError:
         said = self.output().strip()
         tail = f":\n{said}" if said else ""
+        if said and isinstance(self._output.name, str):
+            tail = f": {said.splitlines()[-1]} (more in {self._output.name})"
         shutil.rmtree(self.folder, ignore_errors=True)
         return NetworkError(f"the network ended by itself ({describe_status(status)}){tail}")
 

@@ -19,6 +19,8 @@ from subnet.cli.status import network_time
 from subnet.control import running_networks
 from subnet.lab.run_dir import home, release
 
+MOST_ROUNDS = 10**9
+
 
 @click.command()
 @click.argument("rounds", type=int, required=False)
@@ -31,8 +33,8 @@ def advance(rounds: int | None, until_idle: bool, seconds: float | None, which: 
     if seconds is not None and (rounds is not None or until_idle):
         raise BadInput("--seconds excludes ROUNDS and --until-idle")
     for name, number in (("ROUNDS", rounds), ("--seconds", seconds)):
-        if number is not None and number <= 0:
-            raise BadInput(f"{name} {number}: allowed is more than 0")
+        if number is not None and not 0 < number <= MOST_ROUNDS:
+            raise BadInput(f"{name} {number}: allowed is more than 0 and at most {MOST_ROUNDS:,}")
     with connected(which) as line:
         if seconds is not None:
             rounds = rounds_for(seconds, line.client.describe().block_interval_ns)

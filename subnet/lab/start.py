@@ -13,7 +13,7 @@ from pathlib import Path
 
 from configs.topology import Topology
 from ic_types import wire
-from ic_types.errors import BadInput
+from ic_types.errors import BadInput, NetworkError
 from subnet.coordinator.plan_reader import encode_phases, read_plan
 from subnet.lab import run_dir
 from subnet.launch import RunningNetwork, start_network
@@ -112,13 +112,16 @@ def running(config: CoordinatorConfig) -> Iterator[RunningNetwork]:
 def launch(config: CoordinatorConfig, *, background: bool = False) -> RunningNetwork:
     """Start a network and wait until it answers.
 
-    Raises: BadInput when the network can't be, as configured.
+    Raises: BadInput when the network can't be, as configured; NetworkError when it ended at once.
     """
     network = start_network(config, background=background)
     try:
         if config.out_dir is not None:
             run_dir.claim(Path(config.out_dir), network.process.pid)
-        network.client.describe()
+        try:
+            network.client.describe()
+        except NetworkError as error:
+            raise network.call_failed(error) from None
     except BaseException:
         network.stop()
         if config.out_dir is not None:
