@@ -6,8 +6,9 @@ STAMP := $(VENV)/.ready
 CANISTERS := ledger exchange compute universal universal_heartbeat counter timer
 BENCHES := messages idle growth start memory install quickstart
 RESULTS := bench/results
+MINUTES := 10
 
-.PHONY: help setup demo test quick check chaos bench canisters format clean $(addprefix bench-,$(BENCHES))
+.PHONY: help setup demo test quick check fuzz test-sandbox chaos bench canisters format clean $(addprefix bench-,$(BENCHES))
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +41,13 @@ check: $(STAMP) ## formatting, lint, types, house rules
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/unit/test_tidy.py
+
+fuzz: $(STAMP) ## odd modules and odd replies of sandboxes for ten minutes (MINUTES=N)
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+test-sandbox: $(STAMP) ## every test of sandboxes: modules, metering, System API, memory, hostile processes, fuzzing
+	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit/wasm tests/unit/sandbox_process tests/unit/sandbox_node \
+	  tests/unit/sandbox_properties tests/fuzz tests/processes/test_hostile_sandbox.py tests/processes/test_hostile_confinement.py
 
 chaos: $(STAMP) ## kill sandboxes at every fault point and compare hashes with an undisturbed run
 	@$(BIN)/python -m tests.chaos

@@ -10,6 +10,7 @@ import random
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from sandbox.wasm import binary, opcodes
 from sandbox.wasm.binary import F32, F64, FUNCREF, I32, I64, V128, signed, unsigned, vector
@@ -554,9 +555,12 @@ def mutated(wasm: bytes, seed: int, changes: int = 3) -> bytes:
     return bytes(out)
 
 
+@lru_cache(maxsize=64)
 def places(wasm: bytes) -> tuple[list[int], list[int]]:
     """Positions of operators that have others of the same type, and of the first bytes of integer constants."""
-    start, end = decode(wasm).raw[binary.CODE]
+    start, end = decode(wasm).raw.get(binary.CODE, (0, 0))
+    if start == end:
+        return [], []
     reader, operators, constants = binary.Reader(wasm, start, end), [], []
     for _ in range(reader.unsigned()):
         size = reader.unsigned()
