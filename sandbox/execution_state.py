@@ -31,6 +31,13 @@ class ExecutionState:
     """Local name for the sandbox that runs on this state; not state itself."""
     version: int = 0
     """Commits so far; local, tells a sandbox that it is behind."""
+    _module_bytes: int = field(init=False, repr=False, compare=False)
+    """Billed bytes that stay the same: the module as submitted, its custom sections; asked for with every message."""
+
+    def __post_init__(self) -> None:
+        """Add up what doesn't change."""
+        module = self.module
+        self._module_bytes = module.module_bytes + sum(len(s.name) + len(s.content) for s in module.custom_sections)
 
     @classmethod
     def fresh(cls, module: ModuleInfo, artefact: str) -> ExecutionState:
@@ -54,10 +61,7 @@ class ExecutionState:
 
     def memory_bytes(self) -> int:
         """Billed bytes: heap and stable memory as grown, globals, the module as submitted, its custom sections."""
-        module = self.module
-        counted = (self.heap.wasm_pages + self.stable.wasm_pages) * WASM_PAGE_BYTES + module.module_bytes + self.global_bytes()
-        sections = module.custom_sections
-        return counted + sum(len(s.name) + len(s.content) for s in sections) if sections else counted
+        return (self.heap.wasm_pages + self.stable.wasm_pages) * WASM_PAGE_BYTES + self._module_bytes + self.global_bytes()
 
     def global_bytes(self) -> int:
         """Billed bytes of globals: eight each, the instruction counter included."""
