@@ -162,7 +162,7 @@ def _enc(kind: Any, var: str, names: _Names, depth: int = 0) -> str:
     if kind in (str, bool, float, type(None)):
         return var
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return f"{names.add({member: member.value for member in kind})}[{var}]"
+        return f"{var}._value_"  # as `value`, without the detour over a property
     if isinstance(kind, type) and issubclass(kind, bytes):
         return var  # subclasses are packed as bytes
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):

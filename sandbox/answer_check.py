@@ -108,17 +108,21 @@ def check_answer(answer: Answer, asked: Asked) -> None:
         _check_trap(answer, asked)
 
 
-def check_stop(answers: tuple[Answer, ...], stop: Stop, asked: int) -> None:
-    """The reason for stopping fits the answers: only the last may be a trap or a pause.
+def check_stop(answers: tuple[Answer, ...], stop: Stop, asked: int, *, behind: bool = False) -> None:
+    """The reason for stopping fits the answers: only the last may be a trap or a pause; only what ran `behind` may be skipped.
 
     Raises: SandboxFailure.
     """
     if stop is Stop.END and asked == 1 and len(answers) == 1 and type(answers[0]) is Finished:
         return
+    if stop is Stop.SKIPPED and behind and not answers:
+        return
     last = {Stop.TRAPPED: Trapped, Stop.PAUSED: Paused}.get(stop, Finished)
     fits = all(type(answer) is Finished for answer in answers[:-1]) and all(type(answer) is last for answer in answers[-1:])
     if stop is Stop.SETTLE:
         fits = fits and len(answers) < asked
+    elif stop is Stop.SKIPPED:
+        fits = False
     else:
         fits = fits and 1 <= len(answers) <= asked
     if not fits:

@@ -22,11 +22,11 @@ from ic_types import wire
 from ic_types.errors import SandboxDied, SandboxFailure, WireError
 from ic_types.principal import CanisterId
 from sandbox.compile_client import CompileAnswer, CompileClient
-from sandbox.conversation import Conversation, Reply
+from sandbox.conversation import Conversation, Reply, Request
 from sandbox.execution_state import ExecutionState
 from sandbox.launcher import Launcher
 from sandbox.line import Line, Task
-from sandbox.memory_watch import LOOK_EVERY_S, SPARE_BYTES, MemoryWatch
+from sandbox.memory_watch import SPARE_BYTES, MemoryWatch
 from sandbox.protocol import (
     Aborted,
     Answer,
@@ -40,6 +40,7 @@ from sandbox.protocol import (
 )
 from sandbox.sandbox_host import SandboxHost
 from sandbox.sandbox_pool import SandboxPool, SandboxProcess
+from sandbox.workload import Workload
 
 Completion: TypeAlias = Answer | CompileAnswer | SandboxFailure
 """SandboxFailure for queries alone: they may fail without stopping the node."""
@@ -48,6 +49,8 @@ MAX_FAILURES: Final = 3
 MAX_DEATHS: Final = 30
 """Times that its sandbox may die: whoever kills sandboxes, at whatever pace a person or a test does, changes nothing."""
 _REPLIES: Final = (Opened, OpenFailed, Executed, Aborted, ResetDone)
+_PATIENCE_MS: Final = 20
+"""How long to wait for sandboxes before looking for those that died, hang or take too much memory."""
 _LOOK_EVERY: Final = 8
 """Calls of `completions` between looks at the sockets while there are answers anyway."""
 
@@ -105,12 +108,10 @@ class SandboxController:
         self._compiler = CompileClient(context, compiler_endpoint, self._pool.poller) if compiler_endpoint else None
         self._compiling: dict[int, Hashable] = {}
         """Keys by cookie."""
-        self._batch_size, self._max_in_flight, self._watchdog_s = batch_size, max_in_flight, watchdog_s
-        self._reuse_instances = reuse_instances
+        self._batch_size, self._watchdog_s, self._reuse_instances = batch_size, watchdog_s, reuse_instances
         self._fault_point, self._memory = fault_point, MemoryWatch(spare_bytes)
         self._ready: deque[tuple[Hashable, Completion]] = deque()
-        self._waiting: deque[Line] = deque()
-        self._in_flight: dict[Line, None] = {}
+        self._work = Workload(max_in_flight)
         self._cookies = itertools.count(1)
         self._calls = self._failures = 0
 
@@ -145,6 +146,7 @@ class SandboxController:
         if answer is None:
             self._queue(line)
         else:
+            self._run_ahead(line)
             self._finish(line, answer, "between_commits")
 
     def resume(self, key: Hashable, execution: ExecutionState) -> None:
@@ -199,7 +201,7 @@ class SandboxController:
         """
         self._calls += 1
         if self._ready and self._calls % _LOOK_EVERY == 0:
-            self._receive(ready=False)
+            self._receive(0)
         end = None if timeout_ms < 0 else time.monotonic() + timeout_ms / 1000
         while not self._ready and (end is not None or self.busy()):
             left = None if end is None else end - time.monotonic()
@@ -212,7 +214,7 @@ class SandboxController:
 
     def busy(self) -> bool:
         """Whether anything that was asked for hasn't been handed out yet."""
-        return bool(self._in_flight or self._waiting or self._compiling or self._ready)
+        return bool(self._work.asked or self._work.waiting or self._compiling or self._ready)
 
     def pids(self, pool: str = "update") -> dict[CanisterId, int]:
         """Process of each canister that has one now."""
@@ -259,17 +261,39 @@ class SandboxController:
         return line
 
     def _queue(self, line: Line) -> None:
-        self._waiting.append(line)
+        self._work.waiting.append(line)
         self._start_waiting()
 
     def _start_waiting(self) -> None:
-        while self._waiting and len(self._in_flight) < self._max_in_flight:
-            self._begin(self._waiting.popleft())
+        while (line := self._work.next()) is not None:
+            self._begin(line)
+
+    def _run_ahead(self, line: Line) -> None:
+        """Send messages that will probably be asked for, before those that were answered are committed.
+
+        Raises: SandboxFailure when the process is gone and answers are due.
+        """
+        task, conversation = line.tasks[0], line.conversation
+        if not task.upcoming or task.failures or task.deaths or not self._work.may_run_ahead(line):
+            return
+        try:
+            for request in conversation.run_ahead(task.upcoming):
+                self._send(line, request)
+                self._work.sent_ahead(line)
+        except SandboxFailure:
+            if task.awaited:
+                raise
+            self._host.lose(line, failed=False)
+
+    def _send(self, line: Line, request: Request) -> None:
+        self._host.send(line, request)
+        line.expected.append(request.cookie)
+        line.deadline = time.monotonic() + self._watchdog_s
 
     def _begin(self, line: Line) -> None:
         """Start, or start again, the conversation about the first task."""
         task, conversation = line.tasks[0], line.conversation
-        self._in_flight[line] = None
+        self._work.asked[line] = None
         if task.snapshot is not None:
             conversation.show(task.snapshot)
         if task.message is None:
@@ -277,7 +301,6 @@ class SandboxController:
         else:
             assert task.context is not None, "a message has a context"
             task.talk = conversation.run(task.message, task.context, () if task.failures or task.deaths else task.upcoming)
-        task.expected.clear()
         self._go_on(line, None)
 
     def _go_on(self, line: Line, replies: list[Reply] | None) -> None:
@@ -285,28 +308,25 @@ class SandboxController:
         task = line.tasks[0]
         assert task.talk is not None, "the conversation has begun"
         try:
-            try:
-                requests = next(task.talk) if replies is None else task.talk.send(replies)
-            finally:
-                if line.process is not None:
-                    line.process.clear_buffer()
+            requests = next(task.talk) if replies is None else task.talk.send(replies)
             for request in requests:
-                self._host.send(line, request)
-                task.expected.append(request.cookie)
-            task.replies = []
-            task.deadline = time.monotonic() + self._watchdog_s
+                self._send(line, request)
+            task.replies, task.awaited = [], len(requests)
+            if requests:
+                self._run_ahead(line)
         except StopIteration as done:
+            self._run_ahead(line)
             self._finish(line, done.value, line.fault_point(task, done.value))
         except SandboxFailure as failure:
             self._failed(line, failure)
 
     def _finish(self, line: Line, result: Completion, point: str) -> None:
         self._ready.append((line.tasks.popleft().key, result))
-        self._in_flight.pop(line, None)
+        self._work.asked.pop(line, None)
         if self._fault_point is not None and line.process is not None:
             self._fault_point(point, line.process.pid)
         if line.tasks:
-            self._waiting.append(line)
+            self._work.waiting.append(line)
         self._start_waiting()
 
     def _failed(self, line: Line, failure: SandboxFailure) -> None:
@@ -330,71 +350,83 @@ class SandboxController:
     # --- what arrives
 
     def _wait(self, left_s: float | None) -> None:
-        """Wait for something to arrive, but not beyond a deadline."""
-        now = time.monotonic()
-        times = [min(line.tasks[0].deadline - now, LOOK_EVERY_S) for line in self._in_flight]
+        """Wait for something to arrive, but not beyond a deadline; look now and then what sandboxes are at."""
+        patience = 1 if self._pool.flush() else _PATIENCE_MS
         if left_s is not None:
-            times.append(left_s)
-        if self._pool.flush():
-            times.append(0.001)
-        timeout = None if not times else int(min(times) * 1000) + 1 if min(times) > 0 else 0
-        self._receive(ready=self._pool.wait(timeout))
-        if not self._ready:
+            patience = max(min(patience, int(left_s * 1000) + 1), 0)
+        if self._compiling:
+            self._pool.poller.poll(patience)
+            patience = 0
+        if not self._receive(patience):
+            for process in self._pool.dead():
+                self._on_death(process)
             self._end_hanging()
 
-    def _receive(self, *, ready: bool) -> None:
-        for process, body in self._pool.received(ready=ready):
+    def _receive(self, patience_ms: int) -> bool:
+        """Take in what has arrived or does in time; whether anything did."""
+        before = len(self._ready)
+        found = False
+        for process, body in self._pool.received(patience_ms):
+            found = True
             self._on_message(process, body)
-        for process in self._pool.dead():
-            self._on_death(process)
         if self._compiling and self._compiler is not None:
             for cookie, answer in self._compiler.answers():
                 self._ready.append((self._compiling.pop(cookie), answer))
+        return found or len(self._ready) > before
 
     def _on_message(self, process: SandboxProcess, body: bytes) -> None:
         line = self._host.line_of(process)
         if line is None or not body:  # ended meanwhile; or a greeting
             return
-        task = line.tasks[0] if line in self._in_flight else None
+        task, flights = line.tasks[0] if line in self._work.asked else None, line.conversation.flights
         try:
             reply = wire.decode(body, *_REPLIES)
             if isinstance(reply, OpenFailed):
                 raise SandboxFailure(f"the module can't be opened: {reply.reason}")
-            if task is None or not task.expected or reply.cookie != task.expected[0]:
+            if not line.expected or reply.cookie != line.expected[0]:
                 raise SandboxFailure(f"impossible answer: {type(reply).__name__} that nobody asked for")
+            line.expected.popleft()
+            if flights and flights[0].cookie == reply.cookie:
+                line.conversation.land(reply)
+            else:
+                assert task is not None, "only what was sent ahead is answered while nobody asks"
+                task.replies.append(reply)
+                task.awaited -= 1
         except (SandboxFailure, WireError) as failure:
             self._misbehaved(line, failure)
             return
-        task.expected.popleft()
-        task.replies.append(reply)
-        if not task.expected:
+        if task is None:
+            self._start_waiting()
+        elif task.awaited == 0:
             self._pool.used(process)
             self._go_on(line, task.replies)
 
     def _misbehaved(self, line: Line, failure: SandboxFailure | WireError) -> None:
         cause = failure if isinstance(failure, SandboxFailure) else SandboxFailure(f"impossible answer: {failure}")
-        if line in self._in_flight:
+        if line in self._work.asked:
             self._failed(line, cause)
         else:
             self._failures += 1
             self._log.warning("sandbox.misbehaved", cause=str(cause), **line.about())
             self._host.lose(line, failed=True)
+            self._start_waiting()
 
     def _on_death(self, process: SandboxProcess) -> None:
         line = self._host.line_of(process)
         if line is None:
             return
-        if line in self._in_flight:
+        if line in self._work.asked:
             self._failed(line, SandboxDied("its process ended"))
         else:
             self._log.warning("sandbox.died", **line.about())
             self._host.lose(line, failed=False)
+            self._start_waiting()
 
     def _end_hanging(self) -> None:
         now = time.monotonic()
-        for line in list(self._in_flight):
-            if line.tasks and line.tasks[0].deadline < now:
-                self._failed(line, SandboxFailure(f"no answer within {self._watchdog_s:g} s"))
-        for line, failure in self._memory.too_large(self._in_flight):
-            if line in self._in_flight:
-                self._failed(line, failure)
+        computing = self._work.computing()
+        for line in computing:
+            if line.deadline < now and line.expected:
+                self._misbehaved(line, SandboxFailure(f"no answer within {self._watchdog_s:g} s"))
+        for line, failure in self._memory.too_large(computing):
+            self._misbehaved(line, failure)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ic_types import trace
 from ic_types.errors import SandboxFailure
@@ -48,6 +48,10 @@ Request: TypeAlias = Open | Execute | Settled | Resume | Abort | Reset
 Reply: TypeAlias = Opened | Executed | Aborted | ResetDone
 Talk: TypeAlias = Generator[list[Request], list[Reply], Answer]
 
+MAX_UNDER_WAY: Final = 2
+"""Executes that a sandbox has at once, so that it goes on while the node commits what the last one did."""
+_LEAST_PORTION: Final = 8
+_REMEMBERED_KINDS: Final = 1024
 NOT_COMMITTED: Final = frozenset((EntryPoint.QUERY, EntryPoint.COMPOSITE_QUERY, EntryPoint.INSPECT_MESSAGE))
 """Entry points of which nothing stays: nothing can be run ahead on top of them."""
 
@@ -58,6 +62,18 @@ class Waits(Enum):
     NOTHING = 0
     SETTLED = 1
     RESUME = 2
+
+
+def _kind(message: ExecutionInput) -> Hashable:
+    """Messages that run the same function."""
+    return message.entry, message.method if message.closure is None else message.closure.function
+
+
+class Flight(NamedTuple):
+    """An Execute that was sent ahead; nobody has asked for its answers yet."""
+
+    cookie: int
+    inputs: tuple[ExecutionInput, ...]
 
 
 @dataclass(slots=True)
@@ -81,33 +97,88 @@ class Conversation:
     rest: deque[ExecutionInput] = field(default_factory=deque)
     """Inputs that the sandbox has and hasn't answered; it waits in the first of them."""
     waits: Waits = Waits.NOTHING
+    flights: deque[Flight] = field(default_factory=deque)
+    """Executes whose replies are due, oldest first, besides the one that a conversation under way waits for."""
+    smooth: bool = False
+    """The last Execute was answered to its end: another may follow without a context."""
     given: Answer | None = None
     """The last answer handed out, until it is known whether it was committed."""
     version: int = field(init=False)
     """Of the execution state when the last answer was handed out."""
     paused: PausedWork | None = None
     spoiled: bool = False
-    """The message that the sandbox waits in was run ahead on something that wasn't committed."""
+    """What the sandbox waits in or still runs was built on something that wasn't committed."""
+    curious: dict[Hashable, None] = field(default_factory=dict)
+    """Kinds of messages that asked for their context: it is sent with them at once."""
+    portion: int = field(init=False)
+    """Inputs per Execute."""
+    last: EntryPoint = EntryPoint.QUERY
+    """Of the last input that the sandbox was sent."""
     hits: int = 0
     misses: int = 0
 
     def __post_init__(self) -> None:
         """Nothing was handed out yet."""
         self.version = self.execution.version
+        self.portion = max(self.batch_size // 4, min(self.batch_size, _LEAST_PORTION))
 
     # --- what the node asks
 
     def predicted(self, message: ExecutionInput, context: ExecutionContext) -> Answer | None:
         """The answer to this message if the sandbox has run it ahead on what is committed now."""
         self._take_stock()
-        if not self.ahead:
+        return self._foreseen(message, context)
+
+    def _foreseen(self, message: ExecutionInput, context: ExecutionContext) -> Answer | None:
+        if self.ahead:
+            foreseen = self.ahead[0][0]
+        elif self.flights and not self.spoiled and self.waits is Waits.NOTHING:
+            foreseen = self.flights[0].inputs[0]
+        else:
             return None
-        foreseen = self.ahead[0][0]
         if foreseen is not message and foreseen != message:
             self._discard_ahead()
             return None
+        if not self.ahead:
+            return None
         self.hits += 1
         return self._hand_out(message, context, self.ahead.popleft()[1])
+
+    def run_ahead(self, upcoming: Sequence[ExecutionInput]) -> list[Request]:
+        """What to send now, so that the sandbox goes on with upcoming messages meanwhile; each reply is for `land`."""
+        requests: list[Request] = []
+        while upcoming and len(self.ahead) <= self.portion and self._may_run_ahead():
+            known = len(self.ahead) + max(len(self.rest) - 1, 0) + sum(len(flight.inputs) for flight in self.flights)
+            inputs = self._batch(upcoming[known : known + self.portion])
+            if not inputs:
+                break
+            request = Execute(cookie=next(self.cookies), inputs=inputs, behind=True)
+            self.flights.append(Flight(request.cookie, inputs))
+            requests.append(request)
+        return requests
+
+    def _may_run_ahead(self) -> bool:
+        if not self.smooth or self.spoiled or self.mapped is None or self.paused is not None or not self.tracking:
+            return False
+        under_way = len(self.flights) + bool(self.rest)
+        good = self.waits is Waits.NOTHING and self.last not in NOT_COMMITTED
+        return good and under_way < MAX_UNDER_WAY and not self.mapped.crowded()
+
+    def land(self, reply: Reply) -> None:
+        """Take over the reply to the oldest Execute that was sent ahead.
+
+        Raises: SandboxFailure.
+        """
+        flight = self.flights.popleft()
+        if not isinstance(reply, Executed):
+            raise SandboxFailure(f"impossible answer: {type(reply).__name__} instead of Executed")
+        check_stop(reply.answers, reply.stop, len(flight.inputs), behind=True)
+        if self.mapped is None or reply.stop is Stop.SKIPPED:
+            return
+        if not self.smooth:
+            raise SandboxFailure("impossible answer: messages run behind one that wasn't answered to its end")
+        self.rest = deque(flight.inputs)
+        self._take_over(reply)
 
     def run(self, message: ExecutionInput, context: ExecutionContext, upcoming: Sequence[ExecutionInput] = ()) -> Talk:
         """Run a message, and some of the upcoming ones ahead; returns its answer.
@@ -116,6 +187,9 @@ class Conversation:
         """
         trace.emit("sandbox.conversation.run", self.canister_id, message.entry.value)
         answer = self.predicted(message, context)
+        while answer is None and self.flights and not self.spoiled:
+            yield []
+            answer = self._foreseen(message, context)
         if answer is not None:
             return answer
         if self.waits is Waits.SETTLED and not self.spoiled and self.mapped is not None and self.rest[0] == message:
@@ -124,9 +198,12 @@ class Conversation:
             self._absorb(self._one(Executed, (yield [Settled(cookie=next(self.cookies), context=context)])))
         else:
             requests: list[Request] = yield from self._show_committed()
-            self.rest, self.spoiled = deque(self._batch(message, upcoming)), False
-            requests.append(Execute(cookie=next(self.cookies), inputs=tuple(self.rest), context=context))
+            given = context if _kind(message) in self.curious else None
+            requests.append(self._execute(self._batch((message, *upcoming[: self.portion - 1])), given))
             self._absorb(self._last(requests, (yield requests)))
+            if given is None and self.waits is Waits.SETTLED and not self.ahead:
+                self.waits = Waits.NOTHING
+                self._absorb(self._one(Executed, (yield [Settled(cookie=next(self.cookies), context=context)])))
         return self._hand_out(message, context, self._first_answer())
 
     def resume(self) -> Talk:
@@ -136,6 +213,7 @@ class Conversation:
         """
         work = self.paused
         assert work is not None, f"nothing of canister {self.canister_id} is paused"
+        yield from self._land_all()
         if self.waits is not Waits.RESUME or self.mapped is None or self.execution.version != self.version:
             yield from self._catch_up(work)
         self._absorb(self._one(Executed, (yield self._resume())))
@@ -152,8 +230,9 @@ class Conversation:
 
     def forget_sandbox(self, *, failed: bool = False) -> None:
         """The sandbox is gone; answers that it gave before are still good unless it failed in the middle of a conversation."""
-        self.mapped, self.waits = None, Waits.NOTHING
+        self.mapped, self.waits, self.smooth = None, Waits.NOTHING, False
         self.rest.clear()
+        self.flights.clear()
         if failed:
             self.ahead.clear()
 
@@ -174,7 +253,7 @@ class Conversation:
                 self.mapped.committed(given)
         elif moved:  # somebody else wrote this state
             self.ahead.clear()
-            self.mapped = None
+            self.mapped, self.spoiled = None, True
         elif given is not None:
             self._discard_ahead()
             if self.mapped is not None and self.tracking:
@@ -182,14 +261,23 @@ class Conversation:
 
     def _discard_ahead(self) -> None:
         self.spoiled = True
-        self.misses += len(self.ahead)
-        if self.mapped is not None:
-            for _, answer in self.ahead:
-                self.mapped.rolled_back(answer, self.execution)
+        for _, answer in self.ahead:
+            self._undo(answer)
         self.ahead.clear()
 
+    def _undo(self, answer: Answer) -> None:
+        self.misses += 1
+        if self.mapped is not None:
+            self.mapped.rolled_back(answer, self.execution)
+
+    def _land_all(self) -> Generator[list[Request], list[Reply], None]:
+        while self.flights:
+            yield []
+
     def _show_committed(self) -> Generator[list[Request], list[Reply], list[Request]]:
-        """End what the sandbox waits in; returns the requests that make it show what is committed."""
+        """End what the sandbox runs and waits in; returns the requests that make it show what is committed."""
+        if self.mapped is not None:
+            yield from self._land_all()
         if self.mapped is not None and self.waits is not Waits.NOTHING:
             aborted = self._one(Aborted, (yield [Abort(cookie=next(self.cookies))]))
             assert isinstance(aborted, Aborted)
@@ -207,6 +295,7 @@ class Conversation:
     def _open(self) -> Open:
         execution = self.execution
         self.mapped = MappedPages(execution)
+        self.flights.clear()
         return Open(
             cookie=next(self.cookies),
             environment=self.environment,
@@ -219,13 +308,19 @@ class Conversation:
             global_exports=tuple(info.export for info in execution.module.globals),
         )
 
-    def _batch(self, message: ExecutionInput, upcoming: Sequence[ExecutionInput]) -> list[ExecutionInput]:
-        batch = [message]
-        for following in upcoming:
-            if len(batch) >= self.batch_size or batch[-1].entry in NOT_COMMITTED or not self.tracking:
+    def _batch(self, following: Sequence[ExecutionInput]) -> tuple[ExecutionInput, ...]:
+        """The first of these messages that can run on top of each other."""
+        batch: list[ExecutionInput] = []
+        for message in following:
+            batch.append(message)
+            self.last = message.entry
+            if self.last in NOT_COMMITTED or not self.tracking:
                 break
-            batch.append(following)
-        return batch
+        return tuple(batch)
+
+    def _execute(self, batch: tuple[ExecutionInput, ...], context: ExecutionContext | None) -> Execute:
+        self.rest, self.spoiled = deque(batch), False
+        return Execute(cookie=next(self.cookies), inputs=batch, context=context)
 
     # --- paused work
 
@@ -238,8 +333,7 @@ class Conversation:
         self.version, self.given = self.execution.version, None
         self._discard_ahead()
         requests = yield from self._show_committed()
-        self.rest = deque((work.message,))
-        requests.append(Execute(cookie=next(self.cookies), inputs=(work.message,), context=work.context))
+        requests.append(self._execute((work.message,), work.context))
         self._absorb(self._last(requests, (yield requests)))
         work.check_slice(0, self._first_answer())
         for k in range(1, len(work.slices)):
@@ -270,14 +364,23 @@ class Conversation:
     def _absorb(self, reply: Reply) -> None:
         """Take answers over, and what the sandbox waits for now."""
         assert isinstance(reply, Executed)
-        answers, stop = reply.answers, reply.stop
-        check_stop(answers, stop, len(self.rest))
-        for answer in answers:
+        check_stop(reply.answers, reply.stop, len(self.rest))
+        self._take_over(reply)
+
+    def _take_over(self, reply: Executed) -> None:
+        for one in reply.answers:
+            answer = self.copy_out(one)
             message = self.rest[0] if isinstance(answer, Paused) else self.rest.popleft()
-            self.ahead.append((message, self.copy_out(answer)))
-        if stop is Stop.SETTLE:
+            if self.spoiled:
+                self._undo(answer)
+            else:
+                self.ahead.append((message, answer))
+        self.smooth = reply.stop is Stop.END and not self.rest
+        if reply.stop is Stop.SETTLE:
             self.waits = Waits.SETTLED
-        elif stop is Stop.PAUSED:
+            if len(self.curious) < _REMEMBERED_KINDS:
+                self.curious[_kind(self.rest[0])] = None
+        elif reply.stop is Stop.PAUSED:
             self.waits = Waits.RESUME
         else:
             self.rest.clear()

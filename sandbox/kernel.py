@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from ctypes import c_int, c_long, c_size_t, c_ulong, c_void_p
+from ctypes import c_int, c_int64, c_long, c_size_t, c_ulong, c_void_p
 from typing import Any, Final
 
 PROT_NONE: Final = 0
@@ -21,6 +21,7 @@ MAP_NORESERVE: Final = 0x4000
 MADV_DONTNEED: Final = 4
 SYS_USERFAULTFD: Final = 282 if platform.machine() == "aarch64" else 323
 
+_FALLOC_PUNCH_HOLE_KEEP_SIZE = 3
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MAP_FAILED = (1 << 64) - 1
 
@@ -35,6 +36,7 @@ def _function(name: str, result: Any, *arguments: Any) -> Any:
 _mmap = _function("mmap", c_void_p, c_void_p, c_size_t, c_int, c_int, c_int, c_long)
 _munmap = _function("munmap", c_int, c_void_p, c_size_t)
 _madvise = _function("madvise", c_int, c_void_p, c_size_t, c_int)
+_fallocate = _function("fallocate", c_int, c_int, c_int, c_int64, c_int64)
 _ioctl = _function("ioctl", c_int, c_int, c_ulong, c_void_p)
 _syscall = _function("syscall", c_long, c_long, c_long, c_long, c_long, c_long)
 _mallopt = _function("mallopt", c_int, c_int, c_int)
@@ -86,6 +88,14 @@ def discard(address: int, length: int) -> None:
     Raises: OSError.
     """
     _checked(_madvise(address, length, MADV_DONTNEED), "madvise")
+
+
+def punch_hole(fd: int, offset: int, length: int) -> None:
+    """Give the memory of this part of a file back; it reads as zeros, and the file stays as long as it is.
+
+    Raises: OSError.
+    """
+    _checked(_fallocate(fd, _FALLOC_PUNCH_HOLE_KEEP_SIZE, offset, length), "fallocate")
 
 
 def ioctl(fd: int, request: int, argument: Any) -> int:

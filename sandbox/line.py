@@ -33,11 +33,9 @@ class Task:
     deaths: int = 0
     """In a row."""
     talk: Talk | None = None
-    expected: deque[int] = field(default_factory=deque)
-    """Cookies of the replies that are due."""
+    awaited: int = 0
+    """Replies that the conversation still waits for; at 0 it waits for what was sent ahead."""
     replies: list[Reply] = field(default_factory=list)
-    deadline: float = 0.0
-    """When the watchdog takes the sandbox for hanging (monotonic seconds)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +47,10 @@ class Line:
     process: SandboxProcess | None = None
     tasks: deque[Task] = field(default_factory=deque)
     """The first is under way or waits for its turn; only query lines have more."""
+    expected: deque[int] = field(default_factory=deque)
+    """Cookies of the replies that are due."""
+    deadline: float = 0.0
+    """When the watchdog takes the sandbox for hanging (monotonic seconds)."""
 
     @property
     def idle(self) -> bool:

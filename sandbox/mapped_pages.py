@@ -90,6 +90,10 @@ class MappedPages:
             and execution.stable.changed_since(self.execution.stable) is not None
         )
 
+    def crowded(self) -> bool:
+        """Whether so much is private or mapped piece by piece that it should be mapped anew."""
+        return len(self._heap_private) + len(self._stable_private) > MAX_PRIVATE_PAGES or self._runs > 2 * MAX_MAPPED_RUNS
+
     def _follow(self, execution: ExecutionState) -> None:
         old, self.execution = self.execution, execution
         heap, stable = execution.heap.changed_since(old.heap) or (), execution.stable.changed_since(old.stable) or ()

@@ -15,15 +15,17 @@ from sandbox.protocol import Pages
 
 INLINE_BYTES = 256 * 1024
 """More than this goes through the buffer."""
+SECOND_HALF = 1 << 40
+"""Where every other reply begins in the buffer: the node may read one reply while the next is being written."""
 NO_PAGES = Pages()
 
 
 class PageReports:
-    """Builds `Pages`; the buffer is filled anew for every reply."""
+    """Builds `Pages`; each half of the buffer is filled anew for every other reply."""
 
     def __init__(self, buffer: int) -> None:
         self._buffer = buffer
-        self._used = 0
+        self._half = self._used = 0
 
     @property
     def used_bytes(self) -> int:
@@ -31,8 +33,8 @@ class PageReports:
         return self._used
 
     def start(self) -> None:
-        """A new reply begins: the node has copied what the last one pointed to."""
-        self._used = 0
+        """A new reply begins: the node has copied what the one before the last pointed to."""
+        self._half, self._used = SECOND_HALF - self._half, 0
 
     def of(self, written: Written) -> Pages:
         """Indices and content of these pages."""
@@ -46,11 +48,11 @@ class PageReports:
         )
 
     def _through_buffer(self, written: Written) -> Pages:
-        offset = at = self._used
+        offset = at = self._half + self._used
         for start, length in written.regions:
             content = memoryview((ctypes.c_char * length).from_address(start)).cast("B")
             while content:
                 count = os.pwrite(self._buffer, content, at)
                 at, content = at + count, content[count:]
-        self._used = at
+        self._used = at - self._half
         return Pages(written.indices, b"", offset)

@@ -6,17 +6,14 @@ may refer to is never written again, since sandboxes map the file privately and 
 
 from __future__ import annotations
 
-import ctypes
 import heapq
 import os
 from collections.abc import Iterator, Sequence
 
 from ic_types.units import OS_PAGE_BYTES
+from sandbox import kernel
 
-_FALLOC_PUNCH_HOLE_KEEP_SIZE = 3
 _TRIM_AFTER = 4096
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
 class PageFile:
@@ -84,7 +81,7 @@ class PageFile:
         self._free.sort()
         for first, last in _ranges(self._free):
             start, end = self._free[first], self._free[last - 1] + OS_PAGE_BYTES
-            _libc.fallocate(self._fd, _FALLOC_PUNCH_HOLE_KEEP_SIZE, start, end - start)
+            kernel.punch_hole(self._fd, start, end - start)
 
     def read(self, offset: int) -> bytes:
         """Content of one slot."""

@@ -247,6 +247,8 @@ class Stop(Enum):
     """The last answer is a pause; Resume or Abort follows."""
     SETTLE = "settle"
     """The message after the last answer needs its context; Settled or Abort follows."""
+    SKIPPED = "skipped"
+    """Nothing was run: the Execute before wasn't answered to its end."""
 
 
 # --- memory as it is mapped
@@ -318,11 +320,16 @@ class OpenFailed:
 @wire.message
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execute:
-    """Run these inputs in order; `context` is that of the first."""
+    """Run these inputs in order; `context` is that of the first.
+
+    Without a context the first input asks for it when it needs it, as the others do.
+    """
 
     cookie: int
     inputs: tuple[ExecutionInput, ...]
-    context: ExecutionContext
+    context: ExecutionContext | None = None
+    behind: bool = False
+    """They go on from the last Execute, which may still be running; skipped unless that was answered to its end."""
 
 
 @wire.message

@@ -97,6 +97,7 @@ class SandboxHost:
             self._pool.end(line.process)
             del self._by_identity[line.process.identity]
             line.process = None
+            line.expected.clear()
 
     def lose(self, line: Line, *, failed: bool) -> None:
         """The process is dead or no good; the conversation starts anew with the next one."""

@@ -17,6 +17,7 @@ import zmq
 
 from ic_types.errors import SandboxDied, SandboxFailure
 from ic_types.units import OS_PAGE_BYTES
+from sandbox import kernel
 from sandbox.launcher import LaunchedSandbox, Launcher
 
 _POLLIN: Final = int(zmq.POLLIN)
@@ -33,8 +34,6 @@ class SandboxProcess:
     launched: LaunchedSandbox
     buffer: int
     """Descriptor of the page buffer."""
-    buffer_used: bool = False
-    """Something was copied out of the buffer since it was cleared."""
     connected: bool = False
     """It has spoken over ZeroMQ; before that nothing can be sent to it."""
     outbox: list[bytes] = field(default_factory=list)
@@ -55,11 +54,11 @@ class SandboxProcess:
             raise SandboxDied(f"its process is gone ({error.strerror})") from error
 
     def copy_from_buffer(self, offset: int, pages: int) -> bytes:
-        """Content of these pages, as it is now.
+        """Content of these pages, as it is now; the buffer's memory is given back.
 
         Raises: SandboxFailure when the buffer doesn't reach that far.
         """
-        size, self.buffer_used = pages * OS_PAGE_BYTES, True
+        size = pages * OS_PAGE_BYTES
         if offset < 0 or os.fstat(self.buffer).st_size < offset + size:
             raise SandboxFailure(f"impossible answer: {pages} pages at {offset} of a buffer that ends before")
         parts, at = [], offset
@@ -69,13 +68,8 @@ class SandboxProcess:
                 raise SandboxFailure("impossible answer: the buffer was cut while it was read")
             parts.append(part)
             at += len(part)
+        kernel.punch_hole(self.buffer, offset, size)
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def clear_buffer(self) -> None:
-        """Give the buffer's memory back, once all has been copied out and before the sandbox is asked for more."""
-        if self.buffer_used:
-            self.buffer_used = False
-            os.ftruncate(self.buffer, 0)
 
 
 class SandboxPool:
@@ -101,6 +95,7 @@ class SandboxPool:
         self.poller = zmq.Poller()
         self.poller.register(self.router, zmq.POLLIN)
         self.poller.register(self._deaths.fileno(), zmq.POLLIN)
+        self._patience = -1
         self.spawned = 0
         self.killed = 0
         self.died = 0
@@ -147,23 +142,30 @@ class SandboxPool:
 
     # --- talking
 
-    def wait(self, timeout_ms: int | None) -> bool:
-        """Wait until anything that the poller knows of happens; whether it is a message of a sandbox."""
-        return any(source is self.router for source, _ in self.poller.poll(timeout_ms))
-
-    def received(self, *, ready: bool) -> Iterator[tuple[SandboxProcess, bytes]]:
-        """Messages that have arrived; those of processes that were ended are dropped. `ready`: there is one at least."""
+    def received(self, timeout_ms: int) -> Iterator[tuple[SandboxProcess, bytes]]:
+        """Messages that have arrived, or the first that does; those of processes that were ended are dropped."""
         router = self.router
-        while ready or self._has_more():
-            ready = False
-            frames = router.recv_multipart()
-            process = self._by_identity.get(frames[0])
-            if process is None or len(frames) != 2:
-                continue
-            if not process.connected:
-                process.connected = True
-                self._flush(process)
-            yield process, frames[1]
+        if timeout_ms and not self._has_more():
+            # Waiting here is much cheaper than polling; nothing else is seen meanwhile.
+            if timeout_ms != self._patience:
+                self._patience = timeout_ms
+                router.setsockopt(zmq.RCVTIMEO, timeout_ms)
+            try:
+                frames = router.recv_multipart()
+            except zmq.Again:
+                return
+            yield from self._accept(frames)
+        while self._has_more():
+            yield from self._accept(router.recv_multipart())
+
+    def _accept(self, frames: list[bytes]) -> Iterator[tuple[SandboxProcess, bytes]]:
+        process = self._by_identity.get(frames[0])
+        if process is None or len(frames) != 2:
+            return
+        if not process.connected:
+            process.connected = True
+            self._flush(process)
+        yield process, frames[1]
 
     def _has_more(self) -> bool:
         return bool(int(self.router.getsockopt(zmq.EVENTS)) & _POLLIN)
@@ -186,7 +188,8 @@ class SandboxPool:
             self._flush(process)
             return
         try:
-            self.router.send_multipart([process.identity, message], copy=True)
+            self.router.send(process.identity, zmq.SNDMORE)
+            self.router.send(message)
         except zmq.ZMQError as error:
             raise SandboxDied(f"its process is gone ({error.strerror})") from error
 

@@ -71,6 +71,8 @@ class Server:
         self._cookie = 0
         self._answers: list[Answer] = []
         self._paused = False
+        self._complete = False
+        """The last Execute was answered to its end, so that another may go on from it."""
 
     def serve(self) -> NoReturn:
         """Answer requests until the end.
@@ -84,6 +86,7 @@ class Server:
                     self._execute(request)
                 case Reset():
                     self._opened().reset(request)
+                    self._complete = False
                     self._transport.send(ResetDone(request.cookie))
                 case Open():
                     self._open(request)
@@ -98,7 +101,7 @@ class Server:
         except (SandboxFailure, OSError) as error:
             self._transport.send(OpenFailed(request.cookie, str(error)))
             return
-        self._runner = runner
+        self._runner, self._complete = runner, False
         if self._lacking is None:
             self._lacking = self._confine()
         self._transport.send(Opened(request.cookie, self._lacking))
@@ -109,14 +112,17 @@ class Server:
         return self._runner
 
     def _execute(self, request: Execute) -> None:
-        runner = self._opened()
-        self._cookie, self._answers, self._paused = request.cookie, [], False
-        context: ExecutionContext | None = request.context
-        stop, instructions = Stop.END, 0
+        runner, context = self._opened(), request.context
+        if request.behind and not self._complete:
+            self._skip(request)
+            return
+        self._cookie, self._answers, self._paused, self._complete = request.cookie, [], False, False
+        stop, instructions, left = Stop.END, 0, len(request.inputs)
         try:
             for message in request.inputs:
                 answer = runner.run(message, context)
                 context = None
+                left -= 1
                 self._answers.append(answer)
                 instructions += answer.instructions
                 if type(answer) is Trapped:
@@ -128,7 +134,11 @@ class Server:
             heap, stable = runner.aborted()
             self._send(Aborted(cookie=self._cookie, heap_touched=heap, stable_touched=stable))
             return
+        self._complete = stop is Stop.END and not left
         self._reply(stop)
+
+    def _skip(self, request: Execute) -> None:
+        self._transport.send(Executed(cookie=request.cookie, answers=(), stop=Stop.SKIPPED))
 
     def _reply(self, stop: Stop) -> None:
         self._send(Executed(cookie=self._cookie, answers=tuple(self._answers), stop=stop))
@@ -154,6 +164,9 @@ class Server:
 
     def _wait_for(self, kind: type[Settled] | type[Resume]) -> Settled | Resume:
         request = self._transport.receive()
+        while isinstance(request, Execute) and request.behind:
+            self._skip(request)
+            request = self._transport.receive()
         if isinstance(request, Close):
             raise EndOfService
         if not isinstance(request, (kind, Abort)):

@@ -128,7 +128,8 @@ class ModelSandbox:
         self.must_reset = False
         self.running: Generator[Executed, Any, Executed] | None = None
         self.touched: tuple[dict[int, None], dict[int, None]] = ({}, {})
-        self.buffer_end = 0
+        self.buffer_end = self.half = 0
+        self.complete = False
 
     def open(self, request: Open, heap_fd: int, stable_fd: int, buffer: int = -1) -> Opened:
         """Map the memories of these descriptors."""
@@ -140,7 +141,10 @@ class ModelSandbox:
 
     def handle(self, request: Execute | Settled | Resume | Abort | Reset) -> Executed | Aborted | ResetDone:
         """Answer one request."""
-        self.buffer_end = 0
+        if isinstance(request, Execute) and request.behind and not self.complete:
+            return Executed(cookie=request.cookie, answers=(), stop=Stop.SKIPPED)
+        self.half = (1 << 40) - self.half
+        self.buffer_end = self.half
         if isinstance(request, Reset):
             assert self.running is None
             self.heap.map_runs(request.heap)
@@ -154,7 +158,7 @@ class ModelSandbox:
         if isinstance(request, Execute):
             assert self.running is None
             assert not self.must_reset
-            self.running = self._execute(request)
+            self.running, self.complete = self._execute(request), False
             sent = None
         else:
             assert self.running is not None
@@ -171,7 +175,7 @@ class ModelSandbox:
     def _execute(self, request: Execute) -> Generator[Executed, Any, Executed]:
         answers: list[Any] = []
         current: ExecutionContext | None = request.context
-        for asked in request.inputs:
+        for k, asked in enumerate(request.inputs):
             before = (
                 self.heap.wasm_pages,
                 self.stable.wasm_pages,
@@ -188,6 +192,7 @@ class ModelSandbox:
             if isinstance(answer, Trapped):
                 self.must_reset = True
                 return Executed(cookie=0, answers=tuple(answers), stop=Stop.TRAPPED)
+            self.complete = k + 1 == len(request.inputs)
             if paused:
                 break
         return Executed(cookie=0, answers=tuple(answers), stop=Stop.END)

@@ -210,6 +210,84 @@ def test_lie_in_what_was_run_ahead_is_found_when_it_is_asked_for() -> None:
         assert controller.statistics().failures == 1
 
 
+# --- what is run ahead while the node commits
+
+
+def add_all(controller: SandboxController, state: ExecutionState, count: int, page: int = 1) -> None:
+    """As many messages as told, each told beforehand, asked for one by one and committed."""
+    one = message(("add", page, 1))
+    for k in range(count):
+        answer = answer_to(controller, state, one, (one,) * (count - 1 - k))
+        assert number(answer) == k + 1
+        assert isinstance(answer, Finished)
+        state.commit(answer)
+
+
+@pytest.mark.parametrize("through_buffer", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 8, 100])
+def test_sandbox_gets_the_next_messages_before_the_last_are_committed(batch_size: int, through_buffer: bool) -> None:
+    """All but the first requests are sent ahead, nothing is run in vain, and large answers don't overwrite each other."""
+    with fake_controller(batch_size=batch_size) as (controller, launcher):
+        launcher.through_buffer = through_buffer
+        state = new_state()
+        add_all(controller, state, 100)
+        executes = [request for _, request in launcher.requests if isinstance(request, Execute)]
+        assert [request.behind for request in executes] == [False] + [True] * (len(executes) - 1)
+        assert sum(len(request.inputs) for request in executes) == 100
+        statistics = controller.statistics()
+        assert (statistics.speculative_hits, statistics.speculative_misses, statistics.failures) == (99, 0, 0)
+
+
+def test_death_behind_answers_costs_no_failure() -> None:
+    """A sandbox that dies over what was sent ahead is replaced when its next answer is needed."""
+    with fake_controller(batch_size=4) as (controller, launcher):
+        launcher.misbehave = lambda _sandbox, request: "die" if isinstance(request, Execute) and request.behind else None
+        add_all(controller, new_state(), 20)
+        assert controller.statistics().died >= 4
+
+
+@pytest.mark.parametrize("fault", ["sends nonsense", "sends half a page", "claims a trap", "stops without an answer"])
+def test_fault_in_what_was_sent_ahead_is_survived(fault: str) -> None:
+    """A lie in an answer that nobody has asked for yet is found all the same."""
+    with fake_controller(batch_size=4) as (controller, launcher):
+
+        def misbehave(sandbox: FakeSandbox, request: Any) -> Any:
+            ahead = isinstance(request, Execute) and request.behind
+            return FAULTS[fault] if ahead and sandbox.number == 0 else None
+
+        launcher.misbehave = misbehave
+        add_all(controller, new_state(), 20)
+        assert controller.statistics().failures == 1
+
+
+def test_hanging_over_what_was_sent_ahead_hinders_others_for_a_while_only() -> None:
+    """With room for one sandbox at work, the watchdog ends the one that hangs, and the others get their turn."""
+    with fake_controller(batch_size=1, max_in_flight=1, watchdog_s=0.3) as (controller, launcher):
+        launcher.misbehave = lambda sandbox, request: (
+            "hang" if isinstance(request, Execute) and request.behind and sandbox.number == 0 else None
+        )
+        state = new_state()
+        first = answer_to(controller, state, ADD, (ADD,))
+        assert isinstance(first, Finished)
+        state.commit(first)
+        controller.run("other", canister(1), new_state(), message(("add", 1, 7)), context())
+        assert number(the_completion(controller)) == 7
+        assert number(answer_to(controller, state)) == 2
+
+
+def test_no_more_sandboxes_compute_when_messages_are_run_ahead() -> None:
+    """What others wait for goes before what nobody has asked for, and counts as they do."""
+    with fake_controller(batch_size=1, max_in_flight=1) as (controller, launcher):
+        states = [new_state() for _ in range(3)]
+        for k in range(3):
+            controller.run(k, canister(k), states[k], ADD, context(), (ADD,) * 5)
+        found: dict[Any, Any] = {}
+        while len(found) < 3:
+            found.update(controller.completions(20_000))
+        ahead = [number for number, request in launcher.requests if isinstance(request, Execute) and request.behind]
+        assert set(ahead) <= {2}
+
+
 def test_unasked_message_of_an_idle_sandbox_ends_it() -> None:
     """A sandbox that speaks without being asked isn't trusted any more."""
     with fake_controller() as (controller, launcher):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -66,6 +69,8 @@ class Node:
 
     batch_size: int
     kills: list[bool] = field(default_factory=list)
+    delays: list[bool] = field(default_factory=list)
+    """Whether replies to what was sent ahead stay under way a little longer."""
     fresh: bool = False
     """Every message gets a sandbox of its own."""
     execution: ExecutionState = field(default_factory=new_state)
@@ -75,11 +80,31 @@ class Node:
 
     def __post_init__(self) -> None:
         self.talk = Conversation(CANISTER, self.execution, ENVIRONMENT, self.batch_size)
+        self.sent: deque[Any] = deque()
+        """Requests sent ahead that the sandbox hasn't read."""
+
+    def lose(self, *, failed: bool) -> None:
+        """The sandbox is gone, with all that was sent to it."""
+        self.sandbox = None
+        self.sent.clear()
+        self.talk.forget_sandbox(failed=failed)
+
+    def send_ahead(self, upcoming: Sequence[ExecutionInput]) -> None:
+        """What the sandbox may do while the node is busy."""
+        self.sent += self.talk.run_ahead(upcoming)
+
+    def _land(self) -> None:
+        """Let the sandbox answer the next request that was sent ahead."""
+        assert self.sandbox is not None
+        self.requests += 1
+        if self._kill():
+            raise SandboxFailure("killed")
+        self.talk.land(self.sandbox.handle(self.sent.popleft()))
 
     def _kill(self) -> bool:
         return self.kills.pop() if self.kills else False
 
-    def drive(self, talk: Talk) -> Answer:
+    def drive(self, talk: Talk, upcoming: Sequence[ExecutionInput] = ()) -> Answer:
         """Carry requests and replies until the answer is there."""
         replies = None
         while True:
@@ -88,12 +113,16 @@ class Node:
             except StopIteration as done:
                 return done.value  # type: ignore[no-any-return]
             replies = []
+            if not requests:
+                self._land()
+                continue
+            self.send_ahead(upcoming)
             for request in requests:
                 self.requests += 1
                 if self._kill():
-                    self.sandbox = None
                     raise SandboxFailure("killed")
                 if isinstance(request, Open):
+                    assert not self.sent or self.sandbox is None
                     self.sandbox, self.opened = ModelSandbox(), self.opened + 1
                     replies.append(self.sandbox.open(request, self.execution.heap.fd, self.execution.stable.fd))
                 else:
@@ -104,9 +133,21 @@ class Node:
         """One message, with new sandboxes as long as they are killed."""
         while True:
             try:
-                return self.drive(self.talk.run(plan.message(), context(plan.balance), upcoming))
+                answer = self.drive(self.talk.run(plan.message(), context(plan.balance), upcoming), upcoming)
             except SandboxFailure:
-                self.talk.forget_sandbox(failed=True)
+                self.lose(failed=True)
+            else:
+                self._meanwhile(upcoming)
+                return answer
+
+    def _meanwhile(self, upcoming: Sequence[ExecutionInput]) -> None:
+        """The sandbox goes on while the node is busy with an answer."""
+        try:
+            self.send_ahead(upcoming)
+            while self.sent and not (self.delays.pop() if self.delays else False):
+                self._land()
+        except SandboxFailure:
+            self.lose(failed=False)
 
     def resume(self) -> Answer:
         """One slice, likewise."""
@@ -114,7 +155,7 @@ class Node:
             try:
                 return self.drive(self.talk.resume())
             except SandboxFailure:
-                self.talk.forget_sandbox(failed=True)
+                self.lose(failed=True)
 
 
 def play(plans: list[Plan], node: Node) -> list[Answer]:
@@ -126,8 +167,7 @@ def play(plans: list[Plan], node: Node) -> list[Answer]:
             if later.surprise:
                 upcoming[j] = message(("add", 3, 9))
         if node.fresh or node._kill():
-            node.sandbox = None
-            node.talk.forget_sandbox()
+            node.lose(failed=False)
         answer = node.ask(plan, upcoming)
         answers.append(answer)
         while isinstance(answer, Paused):
@@ -146,11 +186,20 @@ def content(execution: ExecutionState) -> tuple[bytes, bytes, tuple[int, ...]]:
     return execution.heap.root_hash(), execution.stable.root_hash(), execution.globals
 
 
-@given(plans=PLANS, batch_size=st.sampled_from([1, 2, 7, 100]), kills=st.lists(st.booleans(), max_size=12))
+@given(
+    plans=PLANS,
+    batch_size=st.sampled_from([1, 2, 7, 100]),
+    portion=st.sampled_from([1, 2, 25]),
+    kills=st.lists(st.booleans(), max_size=12),
+    delays=st.lists(st.booleans(), max_size=20),
+)
 @settings(deadline=None, max_examples=300)
-def test_answers_depend_on_neither_batch_size_nor_kills(plans: list[Plan], batch_size: int, kills: list[bool]) -> None:
+def test_answers_depend_on_neither_batch_size_nor_kills(
+    plans: list[Plan], batch_size: int, portion: int, kills: list[bool], delays: list[bool]
+) -> None:
     """Batches with kills give the answers and the memory of one message at a time, each in a sandbox of its own."""
-    calm, wild = Node(1, fresh=True), Node(batch_size, kills)
+    calm, wild = Node(1, fresh=True), Node(batch_size, kills, delays)
+    wild.talk.portion = min(portion, batch_size)
     assert play(plans, wild) == play(plans, calm)
     assert content(wild.execution) == content(calm.execution)
 
@@ -167,6 +216,30 @@ def test_foreseen_messages_take_one_request() -> None:
     play([simple(("add", 1, 1))] * 10, node)
     assert (node.requests, node.talk.hits, node.talk.misses) == (2, 9, 0)
     assert int.from_bytes(node.execution.heap.read_page(1)[:8], "little") == 10
+
+
+def test_sandbox_goes_on_while_the_node_commits() -> None:
+    """A long queue goes in portions, two of them under way at once, and the sandbox never waits for the node."""
+    node = Node(8)
+    node.talk.portion = 2
+    plans = [simple(("add", 1, 1))] * 40
+    for k, plan in enumerate(plans):
+        answer = node.ask(plan, [later.message() for later in plans[k + 1 :]])
+        assert isinstance(answer, Finished)
+        assert len(node.talk.ahead) + 2 * len(node.talk.flights) >= min(3, 38 - k)
+        node.execution.commit(answer)
+    assert (node.requests, node.talk.hits, node.talk.misses) == (21, 39, 0)
+
+
+def test_what_was_sent_behind_a_trap_is_skipped() -> None:
+    """A message that fails while others were sent behind it: they run after the reset, on what is committed."""
+    node = Node(8, delays=[True] * 20)
+    node.talk.portion = 2
+    plans = [simple(("add", 1, 1))] * 4 + [simple(("add", 1, 5), ("trap",))] + [simple(("add", 1, 1))] * 5
+    answers = play(plans, node)
+    assert [type(answer) for answer in answers] == [Finished] * 4 + [Trapped] + [Finished] * 5
+    assert answers[-1].response.data == (9).to_bytes(8, "little")  # type: ignore[union-attr]
+    assert node.opened == 1
 
 
 def test_uncommitted_answer_discards_what_ran_on_it() -> None:
@@ -291,12 +364,12 @@ def test_scattered_memory_is_compacted_when_opened(monkeypatch: pytest.MonkeyPat
     ("answers", "stop"),
     [
         ((), Stop.END),
-        ((), Stop.SETTLE),
         ((Paused(slice_instructions=10, instructions=10),), Stop.END),
         ((Paused(slice_instructions=10, instructions=10),), Stop.SETTLE),
         ((Trapped(instructions=1, slice_instructions=1, error_code=503, message=""),), Stop.END),
         ((Finished(instructions=1, slice_instructions=1),) * 3, Stop.END),
         ((Finished(instructions=1, slice_instructions=1),), Stop.PAUSED),
+        ((), Stop.SKIPPED),
         ((Finished(instructions=1, slice_instructions=1),), Stop.TRAPPED),
         ((Finished(instructions=1, slice_instructions=1),) * 2, Stop.SETTLE),
     ],
@@ -309,3 +382,25 @@ def test_answers_that_contradict_the_stop_are_refused(answers: tuple[Answer, ...
     opened = ModelSandbox().open(requests[0], node.execution.heap.fd, node.execution.stable.fd)  # type: ignore[arg-type]
     with pytest.raises(SandboxFailure, match="impossible answer"):
         talk.send([opened, Executed(cookie=requests[1].cookie, answers=answers, stop=stop)])
+
+
+def test_context_that_is_asked_for_twice_is_refused() -> None:
+    """A sandbox that has a message's context and asks for it again is no good."""
+    node = Node(100)
+    talk = node.talk.run(message(("balance",)), context())
+    requests = next(talk)
+    sandbox = ModelSandbox()
+    opened = sandbox.open(requests[0], node.execution.heap.fd, node.execution.stable.fd)  # type: ignore[arg-type]
+    settle = talk.send([opened, sandbox.handle(requests[1])])  # type: ignore[arg-type, list-item]
+    with pytest.raises(SandboxFailure, match="a context asked for that had been given"):
+        talk.send([Executed(cookie=settle[0].cookie, answers=(), stop=Stop.SETTLE)])
+
+
+def test_context_is_sent_at_once_to_messages_of_a_kind_that_asked_for_it() -> None:
+    """The first message that needs its balance asks for it; the next of its kind gets it with the request."""
+    node, counts = Node(1), []
+    for plan in (simple(("add", 1, 1)), *[simple(("balance",))] * 3):
+        before = node.requests
+        play([plan], node)
+        counts.append(node.requests - before)
+    assert counts == [2, 2, 1, 1]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sandbox_harness import Harness, contents, drive, essence, message
+from sandbox_harness import CONTEXT, Harness, contents, drive, essence, message
 
 from ic_types.errors import SandboxFailure
 from ic_types.principal import Principal
@@ -18,6 +18,7 @@ from ic_types.reject import ErrorCode
 from sandbox.dirty_pages import DirtyPages, PagemapEntries, PrivatePages, WriteProtection
 from sandbox.protocol import (
     EntryPoint,
+    Execute,
     ExecutionContext,
     ExecutionInput,
     Finished,
@@ -110,6 +111,57 @@ def test_abort_while_settling() -> None:
         assert aborted.heap_touched
         box.reset(aborted.heap_touched, aborted.stable_touched)
         assert replied(box.one(update(Program().reply(u.get_global())))) == b"kept"
+
+
+# --- messages sent behind others
+
+
+def behind(box: Harness, *inputs: ExecutionInput) -> Execute:
+    """A request that goes on from the one before it."""
+    return Execute(cookie=box.cookie(), inputs=inputs, behind=True)
+
+
+def test_messages_go_on_from_the_last_request() -> None:
+    """A request without context runs on top of one that was answered to its end, and asks for what it needs."""
+    with Harness(WASM) as box:
+        box.execute(update(Program().set_global("before")))
+        reply = box.take(
+            box.ask(behind(box, update(Program().reply(u.get_global())), update(Program().drop(u.cycles_balance()))))
+        )
+        assert (len(reply.answers), reply.stop) == (1, Stop.SETTLE)
+        assert replied(reply.answers[0]) == b"before"
+        assert box.settled().stop is Stop.END
+
+
+def test_nothing_runs_behind_what_was_not_answered_to_its_end() -> None:
+    """While a message waits or is paused, after a trap and after a reset, what was sent behind is skipped."""
+    with Harness(WASM) as box:
+        box.execute(update(Program()))
+        for first in (update(Program().drop(u.cycles_balance())), sliced(LONG)):
+            reply = box.execute(update(Program()), first)
+            assert reply.stop in (Stop.SETTLE, Stop.PAUSED)
+            skipped = box.ask(behind(box, update(Program())))
+            assert (skipped.answers, skipped.stop) == ((), Stop.SKIPPED)
+            aborted = box.abort()
+            assert box.ask(behind(box, update(Program()))).stop is Stop.SKIPPED
+            box.reset(aborted.heap_touched, aborted.stable_touched)
+            assert box.ask(behind(box, update(Program()))).stop is Stop.SKIPPED
+        reply = box.execute(update(Program().trap("no")), update(Program()))
+        assert reply.stop is Stop.TRAPPED
+        assert box.ask(behind(box, update(Program()))).stop is Stop.SKIPPED
+
+
+def test_large_answers_of_two_replies_lie_apart() -> None:
+    """What a reply points to in the buffer stays as it is while the next one is made."""
+    with Harness(WASM) as box:
+        box.execute(update(Program().drop(u.stable_grow(10))))
+        fills = [update(Program().stable_write(0, bytes([k]) * 4096 * 100)) for k in (1, 2)]
+        first = box.ask(Execute(cookie=box.cookie(), inputs=(fills[0],), context=CONTEXT))
+        second = box.ask(behind(box, fills[1]))
+        for k, reply in enumerate((first, second), 1):
+            (answer,) = reply.answers
+            assert len(answer.stable.indices) == 100
+            assert os.pread(box.buffer, 4096 * 100, answer.stable.buffer_offset) == bytes([k]) * 4096 * 100
 
 
 # --- slices
