@@ -13,7 +13,8 @@ from ic_types import canonical
 from ic_types.merkle import MerkleMap
 from ic_types.principal import CanisterId
 from message_routing.ingress_history import IngressStatus
-from scheduler.canister import Canister
+from scheduler.canister import Callback, CallContext, Canister
+from subnet.state.encoded_records import EncodedRecords
 from subnet.state.replicated_state import ReplicatedState
 
 HEAP, STABLE = b"heap", b"stable"
@@ -22,12 +23,13 @@ HEAP, STABLE = b"heap", b"stable"
 class StateHash:
     """Digests of one state's parts; a cache, not state itself."""
 
-    __slots__ = ("_canisters", "_history", "_shown", "_streams", "_top")
+    __slots__ = ("_calls", "_canisters", "_history", "_shown", "_streams", "_top")
 
     def __init__(self) -> None:
         self._top = MerkleMap()
         self._canisters, self._history, self._streams = MerkleMap(), MerkleMap(), MerkleMap()
         self._shown: dict[CanisterId, dict[bytes, bytes]] = {}
+        self._calls: dict[CanisterId, EncodedCalls] = {}
         for label, part in ((b"canisters", self._canisters), (b"history", self._history), (b"streams", self._streams)):
             self._top.set(label, part)
 
@@ -52,11 +54,15 @@ class StateHash:
         canister = state.canisters.get(canister_id)
         if canister is None:
             self._shown.pop(canister_id, None)
+            self._calls.pop(canister_id, None)
             self._canisters.delete(bytes(canister_id))
             return
         shown = self._shown.setdefault(canister_id, {})
         parts = self._canisters.child(bytes(canister_id))
-        for label, digest in canister_parts(canister).items():
+        calls = self._calls.get(canister_id)
+        if calls is None:
+            calls = self._calls[canister_id] = EncodedCalls()
+        for label, digest in canister_parts(canister, calls).items():
             if shown.get(label) != digest:
                 shown[label] = digest
                 parts.set(label, digest)
@@ -102,12 +108,26 @@ PARTS: dict[bytes, tuple[str, ...]] = {
 }
 """Which fields of a canister's record a part covers, beside queues, code and memories."""
 ELSEWHERE = ("canister_id", "queues", "execution")
-_READERS = {label: attrgetter(*names) for label, names in PARTS.items()}
+_READERS = {label: attrgetter(*names) for label, names in PARTS.items() if label != b"calls"}
+CALLS = attrgetter(*PARTS[b"calls"])
 
 
-def canister_parts(canister: Canister) -> dict[bytes, bytes]:
-    """Digests of everything in a canister's record, by part."""
+class EncodedCalls:
+    """Open call contexts and callbacks of one canister as they were encoded last."""
+
+    __slots__ = ("callbacks", "contexts")
+
+    def __init__(self) -> None:
+        self.contexts, self.callbacks = EncodedRecords(CallContext), EncodedRecords(Callback)
+
+
+def canister_parts(canister: Canister, calls: EncodedCalls | None = None) -> dict[bytes, bytes]:
+    """Digests of everything in a canister's record, by part; `calls` makes that cheap for a canister with many open calls."""
     parts = {label: canonical.digest(read(canister)) for label, read in _READERS.items()}
+    if calls is None:
+        calls = EncodedCalls()
+    contexts, callbacks, *counters = CALLS(canister)
+    parts[b"calls"] = canonical.digest((calls.contexts.of(contexts), calls.callbacks.of(callbacks), *counters))
     parts[b"queues"] = canonical.digest(canister.queues.to_canonical())
     execution = canister.execution
     if execution is None:
