@@ -173,9 +173,11 @@ class Canister:
     def upgrade(self, wasm: Path | str | bytes, *args: Any, as_: Who = None, **how: Any) -> None:
         """Install code in place of the present one; stable memory is kept.
 
-        The module's own wish for its heap (`wasm_memory_persistence`) can be given with `keep_heap=True`.
+        `keep_heap=True` keeps the heap as well, which modules of Motoko's enhanced orthogonal persistence ask for;
+        `keep_heap=False` replaces it expressly.
         """
-        options = {"skip_pre_upgrade": None, "wasm_memory_persistence": {"keep": None} if how.get("keep_heap") else None}
+        persistence = {None: None, True: {"keep": None}, False: {"replace": None}}[how.get("keep_heap")]
+        options = {"skip_pre_upgrade": None, "wasm_memory_persistence": persistence}
         self._install({"upgrade": options}, load_module(wasm, how.get("did")), args, how.get("candid"), how.get("raw"), as_)
 
     def _install(
