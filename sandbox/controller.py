@@ -11,7 +11,6 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import structlog
@@ -22,6 +21,7 @@ from ic_types import wire
 from ic_types.errors import SandboxDied, SandboxFailure, WireError
 from ic_types.principal import CanisterId
 from sandbox.compile_client import CompileAnswer, CompileClient
+from sandbox.controller_statistics import ControllerStatistics, gather
 from sandbox.conversation import Conversation, Reply, Request
 from sandbox.execution_state import ExecutionState
 from sandbox.launcher import Launcher
@@ -53,26 +53,6 @@ _PATIENCE_MS: Final = 20
 """How long to wait for sandboxes before looking for those that died, hang or take too much memory."""
 _LOOK_EVERY: Final = 8
 """Calls of `completions` between looks at the sockets while there are answers anyway."""
-
-
-@dataclass(frozen=True, slots=True)
-class ControllerStatistics:
-    """Counts since the start; local figures, never state."""
-
-    sandboxes: int
-    """Alive now."""
-    spawned: int
-    killed: int
-    """Ended by the node: evicted, replaced, failed or at the end."""
-    died: int
-    """Found dead."""
-    evicted: int
-    failures: int
-    """Conversations that had to be started again."""
-    speculative_hits: int
-    """Answers that were there when they were asked for."""
-    speculative_misses: int
-    """Answers thrown away."""
 
 
 class SandboxController:
@@ -208,8 +188,7 @@ class SandboxController:
             self._wait(left)
             if left is not None and left <= 0:
                 break
-        found = list(self._ready)
-        self._ready.clear()
+        found, self._ready = list(self._ready), deque()
         return found
 
     def busy(self) -> bool:
@@ -223,17 +202,7 @@ class SandboxController:
 
     def statistics(self) -> ControllerStatistics:
         """Counts since the start."""
-        pool, host, talks = self._pool, self._host, [line.conversation for line in self._host.lines.values()]
-        return ControllerStatistics(
-            sandboxes=len(pool),
-            spawned=pool.spawned,
-            killed=pool.killed,
-            died=pool.died,
-            evicted=host.evicted,
-            failures=self._failures,
-            speculative_hits=host.hits + sum(talk.hits for talk in talks),
-            speculative_misses=host.misses + sum(talk.misses for talk in talks),
-        )
+        return gather(self._pool, self._host, self._failures)
 
     def close(self) -> None:
         """End all sandboxes."""
@@ -364,8 +333,7 @@ class SandboxController:
 
     def _receive(self, patience_ms: int) -> bool:
         """Take in what has arrived or does in time; whether anything did."""
-        before = len(self._ready)
-        found = False
+        before, found = len(self._ready), False
         for process, body in self._pool.received(patience_ms):
             found = True
             self._on_message(process, body)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from ic_types import trace
 from ic_types.errors import SandboxFailure
@@ -22,11 +22,11 @@ from sandbox.answer_check import Asked, check_answer, check_stop
 from sandbox.catch_up import PausedWork
 from sandbox.execution_state import ExecutionState
 from sandbox.mapped_pages import MappedPages
+from sandbox.portions import MAX_UNDER_WAY, Flight, Portions
 from sandbox.protocol import (
     Abort,
     Aborted,
     Answer,
-    EntryPoint,
     Environment,
     Execute,
     Executed,
@@ -48,13 +48,6 @@ Request: TypeAlias = Open | Execute | Settled | Resume | Abort | Reset
 Reply: TypeAlias = Opened | Executed | Aborted | ResetDone
 Talk: TypeAlias = Generator[list[Request], list[Reply], Answer]
 
-MAX_UNDER_WAY: Final = 2
-"""Executes that a sandbox has at once, so that it goes on while the node commits what the last one did."""
-_LEAST_PORTION: Final = 8
-_REMEMBERED_KINDS: Final = 1024
-NOT_COMMITTED: Final = frozenset((EntryPoint.QUERY, EntryPoint.COMPOSITE_QUERY, EntryPoint.INSPECT_MESSAGE))
-"""Entry points of which nothing stays: nothing can be run ahead on top of them."""
-
 
 class Waits(Enum):
     """What the sandbox waits for in the middle of a message."""
@@ -62,18 +55,6 @@ class Waits(Enum):
     NOTHING = 0
     SETTLED = 1
     RESUME = 2
-
-
-def _kind(message: ExecutionInput) -> Hashable:
-    """Messages that run the same function."""
-    return message.entry, message.method if message.closure is None else message.closure.function
-
-
-class Flight(NamedTuple):
-    """An Execute that was sent ahead; nobody has asked for its answers yet."""
-
-    cookie: int
-    inputs: tuple[ExecutionInput, ...]
 
 
 @dataclass(slots=True)
@@ -108,19 +89,14 @@ class Conversation:
     paused: PausedWork | None = None
     spoiled: bool = False
     """What the sandbox waits in or still runs was built on something that wasn't committed."""
-    curious: dict[Hashable, None] = field(default_factory=dict)
-    """Kinds of messages that asked for their context: it is sent with them at once."""
-    portion: int = field(init=False)
-    """Inputs per Execute."""
-    last: EntryPoint = EntryPoint.QUERY
-    """Of the last input that the sandbox was sent."""
+    portions: Portions = field(init=False)
     hits: int = 0
     misses: int = 0
 
     def __post_init__(self) -> None:
         """Nothing was handed out yet."""
         self.version = self.execution.version
-        self.portion = max(self.batch_size // 4, min(self.batch_size, _LEAST_PORTION))
+        self.portions = Portions.of(self.batch_size)
 
     # --- what the node asks
 
@@ -147,9 +123,10 @@ class Conversation:
     def run_ahead(self, upcoming: Sequence[ExecutionInput]) -> list[Request]:
         """What to send now, so that the sandbox goes on with upcoming messages meanwhile; each reply is for `land`."""
         requests: list[Request] = []
-        while upcoming and len(self.ahead) <= self.portion and self._may_run_ahead():
+        portions = self.portions
+        while upcoming and len(self.ahead) <= portions.size and self._may_run_ahead():
             known = len(self.ahead) + max(len(self.rest) - 1, 0) + sum(len(flight.inputs) for flight in self.flights)
-            inputs = self._batch(upcoming[known : known + self.portion])
+            inputs = portions.first(upcoming[known : known + portions.size])
             if not inputs:
                 break
             request = Execute(cookie=next(self.cookies), inputs=inputs, behind=True)
@@ -161,7 +138,7 @@ class Conversation:
         if not self.smooth or self.spoiled or self.mapped is None or self.paused is not None or not self.tracking:
             return False
         under_way = len(self.flights) + bool(self.rest)
-        good = self.waits is Waits.NOTHING and self.last not in NOT_COMMITTED
+        good = self.waits is Waits.NOTHING and self.portions.can_be_followed
         return good and under_way < MAX_UNDER_WAY and not self.mapped.crowded()
 
     def land(self, reply: Reply) -> None:
@@ -198,8 +175,9 @@ class Conversation:
             self._absorb(self._one(Executed, (yield [Settled(cookie=next(self.cookies), context=context)])))
         else:
             requests: list[Request] = yield from self._show_committed()
-            given = context if _kind(message) in self.curious else None
-            requests.append(self._execute(self._batch((message, *upcoming[: self.portion - 1])), given))
+            given = context if self.portions.wants_context(message) else None
+            batch = self.portions.first((message, *upcoming[: self.portions.size - 1])) if self.tracking else (message,)
+            requests.append(self._execute(batch, given))
             self._absorb(self._last(requests, (yield requests)))
             if given is None and self.waits is Waits.SETTLED and not self.ahead:
                 self.waits = Waits.NOTHING
@@ -308,16 +286,6 @@ class Conversation:
             global_exports=tuple(info.export for info in execution.module.globals),
         )
 
-    def _batch(self, following: Sequence[ExecutionInput]) -> tuple[ExecutionInput, ...]:
-        """The first of these messages that can run on top of each other."""
-        batch: list[ExecutionInput] = []
-        for message in following:
-            batch.append(message)
-            self.last = message.entry
-            if self.last in NOT_COMMITTED or not self.tracking:
-                break
-        return tuple(batch)
-
     def _execute(self, batch: tuple[ExecutionInput, ...], context: ExecutionContext | None) -> Execute:
         self.rest, self.spoiled = deque(batch), False
         return Execute(cookie=next(self.cookies), inputs=batch, context=context)
@@ -378,8 +346,7 @@ class Conversation:
         self.smooth = reply.stop is Stop.END and not self.rest
         if reply.stop is Stop.SETTLE:
             self.waits = Waits.SETTLED
-            if len(self.curious) < _REMEMBERED_KINDS:
-                self.curious[_kind(self.rest[0])] = None
+            self.portions.asked_for_context(self.rest[0])
         elif reply.stop is Stop.PAUSED:
             self.waits = Waits.RESUME
         else:

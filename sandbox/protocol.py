@@ -127,9 +127,6 @@ class Environment:
     log_bytes: int = 4096
 
 
-# --- what comes back
-
-
 @wire.message
 @dataclass(frozen=True, slots=True)
 class Pages:
@@ -251,9 +248,6 @@ class Stop(Enum):
     """Nothing was run: the Execute before wasn't answered to its end."""
 
 
-# --- memory as it is mapped
-
-
 @wire.message
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -320,10 +314,7 @@ class OpenFailed:
 @wire.message
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execute:
-    """Run these inputs in order; `context` is that of the first.
-
-    Without a context the first input asks for it when it needs it, as the others do.
-    """
+    """Run these inputs in order; the first has this context, or asks for it when it needs it, as the others do."""
 
     cookie: int
     inputs: tuple[ExecutionInput, ...]

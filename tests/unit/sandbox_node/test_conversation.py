@@ -199,7 +199,7 @@ def test_answers_depend_on_neither_batch_size_nor_kills(
 ) -> None:
     """Batches with kills give the answers and the memory of one message at a time, each in a sandbox of its own."""
     calm, wild = Node(1, fresh=True), Node(batch_size, kills, delays)
-    wild.talk.portion = min(portion, batch_size)
+    wild.talk.portions.size = min(portion, batch_size)
     assert play(plans, wild) == play(plans, calm)
     assert content(wild.execution) == content(calm.execution)
 
@@ -221,7 +221,7 @@ def test_foreseen_messages_take_one_request() -> None:
 def test_sandbox_goes_on_while_the_node_commits() -> None:
     """A long queue goes in portions, two of them under way at once, and the sandbox never waits for the node."""
     node = Node(8)
-    node.talk.portion = 2
+    node.talk.portions.size = 2
     plans = [simple(("add", 1, 1))] * 40
     for k, plan in enumerate(plans):
         answer = node.ask(plan, [later.message() for later in plans[k + 1 :]])
@@ -234,7 +234,7 @@ def test_sandbox_goes_on_while_the_node_commits() -> None:
 def test_what_was_sent_behind_a_trap_is_skipped() -> None:
     """A message that fails while others were sent behind it: they run after the reset, on what is committed."""
     node = Node(8, delays=[True] * 20)
-    node.talk.portion = 2
+    node.talk.portions.size = 2
     plans = [simple(("add", 1, 1))] * 4 + [simple(("add", 1, 5), ("trap",))] + [simple(("add", 1, 1))] * 5
     answers = play(plans, node)
     assert [type(answer) for answer in answers] == [Finished] * 4 + [Trapped] + [Finished] * 5
