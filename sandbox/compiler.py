@@ -9,9 +9,7 @@ the compiler harms nothing but its own artefact, and memory is given back. Helpe
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import struct
 import sys
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -22,21 +20,15 @@ import zmq
 from setproctitle import setproctitle
 
 from ic_types import wire
-from ic_types.errors import InvalidWasm, WireError
-from sandbox import artefacts, kernel
+from ic_types.errors import WireError
+from sandbox import artefacts
 from sandbox.artefacts import ArtefactUnusable
-from sandbox.confinement import close_other_descriptors, confine
-from sandbox.module_info import CompileDone, CompileFailed, CompileRefused, CompileRequest, ModuleInfo
-from sandbox.wasm.prepare import prepare, refusal_charge
+from sandbox.compile_child import compile_apart, die_with_parent, receive, send
+from sandbox.module_info import CompileDone, CompileFailed, CompileRefused, CompileRequest
 
 Reply: TypeAlias = CompileDone | CompileRefused | CompileFailed
-_PR_SET_PDEATHSIG = 1
-_REPLY = b"reply"
-_LENGTH = struct.Struct(">Q")
 _REMEMBERED = 256
 """Answers kept in memory, refusals among them."""
-_LONGEST = 1 << 30
-"""Bytes of a message between compiler, helper and child."""
 
 
 def run(endpoint: str, cache_dir: str | Path, *, workers: int = 2, cache_bytes: int = artefacts.DEFAULT_CACHE_BYTES) -> None:
@@ -68,7 +60,7 @@ def compile_request(request: CompileRequest, cache_dir: Path, cache_bytes: int) 
         return CompileDone(request.cookie, artefacts.read_info(cache_dir, name), name)
     except ArtefactUnusable:
         pass
-    outcome = _in_a_confined_fork(request)
+    outcome = compile_apart(request)
     if isinstance(outcome, (CompileRefused, CompileFailed)):
         return outcome
     info, code = outcome
@@ -121,7 +113,7 @@ class _Server:
     def finish(self, helper: socket.socket) -> None:
         """A helper has answered, or is gone."""
         name = self.working.pop(helper.fileno(), None)
-        raw = _receive(helper)
+        raw = receive(helper)
         if raw is None:
             sys.exit("compiler helper died")  # whoever started this process starts it again
         if name is None:
@@ -151,7 +143,7 @@ class _Server:
         while self.waiting and self.idle:
             name, helper = self.waiting.popleft(), self.idle.pop()
             self.working[helper.fileno()] = name
-            _send(helper, wire.encode(self.jobs[name].request))
+            send(helper, wire.encode(self.jobs[name].request))
 
 
 def _start_helper(cache_dir: Path, cache_bytes: int) -> socket.socket:
@@ -163,84 +155,9 @@ def _start_helper(cache_dir: Path, cache_bytes: int) -> socket.socket:
     ours.close()
     try:
         setproctitle("icsim compiler helper")
-        _die_with_parent()
-        while (raw := _receive(theirs)) is not None:
+        die_with_parent()
+        while (raw := receive(theirs)) is not None:
             reply = compile_request(wire.decode(raw, CompileRequest), cache_dir, cache_bytes)
-            _send(theirs, wire.encode(reply))
+            send(theirs, wire.encode(reply))
     finally:
         os._exit(0)
-
-
-def _in_a_confined_fork(request: CompileRequest) -> tuple[ModuleInfo, bytes] | CompileRefused | CompileFailed:
-    """Info and native code, worked out by a child that may die trying, and that has no right but to answer.
-
-    A module that takes the compiler over can so spoil its own artefact only, which runs in a sandbox anyway.
-    """
-    ours, theirs = socket.socketpair()
-    child = os.fork()
-    if not child:
-        try:
-            ours.close()
-            _die_with_parent()
-            close_other_descriptors(theirs.fileno())
-            confine()
-            _answer(theirs, request)
-        finally:
-            os._exit(0)
-    theirs.close()
-    kind, body = _receive(ours), _receive(ours)
-    ours.close()
-    _, status = os.waitpid(child, 0)
-    if kind is None or body is None:
-        return CompileFailed(request.cookie, f"compilation ended with status {status}")
-    try:
-        if kind == _REPLY:
-            refusal: CompileRefused | CompileFailed = wire.decode(body, CompileRefused, CompileFailed)
-            return refusal
-        return wire.decode(kind, ModuleInfo), body
-    except WireError as error:
-        return CompileFailed(request.cookie, f"compilation answered nonsense: {error}")
-
-
-def _answer(line: socket.socket, request: CompileRequest) -> None:
-    """Sends (info, native code), or (`_REPLY`, a reply)."""
-    try:
-        prepared = prepare(request.wasm, request)
-        code = artefacts.native_code(prepared)
-    except InvalidWasm as error:
-        refused = CompileRefused(request.cookie, str(error), refusal_charge(request.wasm, request))
-        first, second = _REPLY, wire.encode(refused)
-    except Exception as error:
-        first, second = _REPLY, wire.encode(CompileFailed(request.cookie, f"{type(error).__name__}: {error}"))
-    else:
-        first, second = wire.encode(prepared.info), code
-    _send(line, first)
-    _send(line, second)
-
-
-def _die_with_parent() -> None:
-    """Asks the kernel to kill this process when its parent ends."""
-    kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _send(line: socket.socket, body: bytes) -> None:
-    line.sendall(_LENGTH.pack(len(body)))
-    line.sendall(body)
-
-
-def _receive(line: socket.socket) -> bytes | None:
-    """The next message, None when the other side is gone."""
-    head = _exactly(line, _LENGTH.size)
-    if head is None or (count := _LENGTH.unpack(head)[0]) > _LONGEST:
-        return None
-    return _exactly(line, count)
-
-
-def _exactly(line: socket.socket, count: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < count:
-        part = line.recv(min(count - len(parts), 1 << 20))
-        if not part:
-            return None
-        parts += part
-    return bytes(parts)

@@ -64,13 +64,21 @@ class _Layout:
     index_of: list[int] = field(default_factory=list)
     """New index of each old function."""
     names: dict[str, int] = field(default_factory=dict)
+    known: dict[FunctionType, int] = field(default_factory=dict)
+    """Index by type; there may be a million."""
+
+    def __post_init__(self) -> None:
+        """Look at the module's own types once; of equal ones the first is taken."""
+        for index, kind in enumerate(self.types):
+            self.known.setdefault(kind, index)
 
     def type_index(self, params: bytes, results: bytes) -> int:
         """Index of a function type, added if new."""
         wanted = FunctionType(params, results)
-        if wanted not in self.types:
+        index = self.known.setdefault(wanted, len(self.types))
+        if index == len(self.types):
             self.types.append(wanted)
-        return self.types.index(wanted)
+        return index
 
     def add(self, params: bytes, results: bytes, body: bytes = b"") -> int:
         """A further function; returns its index."""

@@ -123,6 +123,8 @@ class Module:
     wasm: bytes
     types: list[FunctionType] = field(default_factory=list)
     imports: list[Import] = field(default_factory=list)
+    imported_functions: list[Import] = field(default_factory=list)
+    """Imports of functions, in the order of their indices."""
     functions: list[int] = field(default_factory=list)
     """Type index of each local function."""
     tables: list[Table] = field(default_factory=list)
@@ -139,11 +141,6 @@ class Module:
     def wasm64(self) -> bool:
         """The main memory is 64-bit."""
         return bool(self.memories) and self.memories[0].wasm64
-
-    @property
-    def imported_functions(self) -> list[Import]:
-        """Imports of functions, in the order of their indices."""
-        return [one for one in self.imports if one.kind is Kind.FUNCTION]
 
     def payload(self, kind: int) -> bytes:
         """Bytes of a section, empty if absent."""
@@ -252,6 +249,8 @@ def _import(module: Module, reader: Reader) -> None:
     else:
         reader.take(2)
     module.imports.append(Import(source, field_name, kind, index))
+    if kind is Kind.FUNCTION:
+        module.imported_functions.append(module.imports[-1])
 
 
 def _table(module: Module, reader: Reader) -> None:

@@ -6,16 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wasmtime
 import zmq
 
 from ic_types import wire
-from sandbox import artefacts, compiler
-from sandbox.module_info import CompileDone, CompileFailed, CompileRefused, CompileRequest
+from sandbox import artefacts, compile_child
+from sandbox.module_info import CompileDone, CompileFailed, CompileRefused, CompileRequest, GlobalInfo
+from sandbox.protocol import Pages
+from sandbox.wasm.prepare import prepare
 from tests.support.wasm_samples import COUNTER, HEAP_COUNTER, compile_wat
 
 pytestmark = pytest.mark.slow
@@ -123,10 +128,10 @@ def test_unwritable_cache_is_a_failure_not_a_refusal(client: _Client, cache: Pat
     assert isinstance(reply, CompileFailed)
 
 
-def _break(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> CompileFailed:
+def _break(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], **bounds: Any) -> CompileFailed:
     """What is answered when the child that compiles does this instead."""
-    monkeypatch.setattr(compiler, "prepare", lambda wasm, limits: act())
-    outcome = compiler.compile_request(CompileRequest(7, b"", *_LIMITS), Path("/nonexistent/cache"), 0)
+    monkeypatch.setattr(compile_child, "prepare", lambda wasm, limits: act())
+    outcome = compile_child.compile_apart(CompileRequest(7, b"", *_LIMITS), **bounds)
     assert isinstance(outcome, CompileFailed)
     assert outcome.cookie == 7
     return outcome
@@ -144,3 +149,37 @@ def test_child_has_no_rights(monkeypatch: pytest.MonkeyPatch) -> None:
     parent = os.getpid()
     for act in (lambda: Path("/etc/passwd").read_bytes(), lambda: os.fork(), lambda: os.kill(parent, 0)):
         assert "PermissionError" in _break(monkeypatch, act).reason
+
+
+def test_child_has_little_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs, computes for ever or fills the memory is ended."""
+
+    def spin() -> None:
+        while True:
+            pass
+
+    assert "took longer than 0.5 s" in _break(monkeypatch, spin, seconds=0.5).reason
+    assert "took longer than 0.5 s" in _break(monkeypatch, lambda: time.sleep(60), seconds=0.5).reason
+    assert "MemoryError" in _break(monkeypatch, lambda: bytearray(400 << 20), memory=300 << 20).reason
+
+
+def test_child_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of a module must be possible: nodes build the canister's first state from it."""
+    wasm = compile_wat(HEAP_COUNTER)
+    request = CompileRequest(7, wasm, *_LIMITS)
+    honest = prepare(wasm, request)
+    lies: list[dict[str, Any]] = [
+        {"module_hash": bytes(32)}, {"heap_pages_initial": 1 << 40}, {"heap_pages_max": 1 << 40}, {"compile_instructions": -1},
+        {"initial_pages": Pages((1 << 40,), bytes(4096))}, {"initial_pages": Pages((1, 0), bytes(8192))},
+        {"initial_pages": Pages((0,), b"short")}, {"globals": (GlobalInfo("g", "i128", 0),)},
+        {"globals": (GlobalInfo("g", "i32", 1 << 32),)}, {"globals": (GlobalInfo("g", "i32", -1),)},
+    ]  # fmt: skip
+    for lie in lies:
+        made = replace(honest, info=replace(honest.info, **lie))
+        monkeypatch.setattr(compile_child, "prepare", lambda wasm, limits, made=made: made)
+        outcome = compile_child.compile_apart(request)
+        assert isinstance(outcome, CompileFailed), lie
+        assert "nonsense" in outcome.reason
+    monkeypatch.setattr(compile_child, "refusal_charge", lambda wasm, limits: os.getpid())
+    outcome = compile_child.compile_apart(CompileRequest(7, b"no module", *_LIMITS))
+    assert isinstance(outcome, CompileFailed)

@@ -77,7 +77,8 @@ def test_check_describes_a_module(tmp_path: Path, capsys: pytest.CaptureFixture[
         ('(module (memory 1) (data (i32.add (i32.const 1) (i32.const 1)) "ab"))', "InvalidDataSection", "data segment 0"),
         ("(module (memory i64 1 100000000))", "WasmMemoryTooLarge", ""),
         (
-            '(module (import "ic0" "msg_reply" (func)) (table 1 funcref) (func) (func $odd i32.const 0 ref.null func table.set))',
+            '(module (import "ic0" "msg_reply" (func)) (table 1 funcref) (func)'
+            "(func $odd (table.set (i32.const 0) (ref.null func))))",
             "UnsupportedWasmInstruction", "function 2 `odd`",
         ),
         ("(module (table 2000000 funcref))", "FailedToInstantiateModule", ""),
