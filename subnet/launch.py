@@ -28,6 +28,7 @@ from subnet.zygote_protocol import CONFIG_FILE, ZygoteConfig
 ROOT = Path(__file__).resolve().parents[1]
 _STOP_SECONDS = 20.0
 _KEPT_OUTPUT = 4000
+_FULL_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,8 @@ class RunningNetwork:
         tail = f":\n{said}" if said else ""
         if said and isinstance(self._output.name, str):
             tail = f": {said.splitlines()[-1]} (more in {self._output.name})"
+        elif isinstance(self._output.name, str) and shutil.disk_usage(self._output.name).free < _FULL_BYTES:
+            tail = f": the disk is full where {self._output.name} is"
         shutil.rmtree(self.folder, ignore_errors=True)
         return NetworkError(f"the network ended by itself ({describe_status(status)}){tail}")
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from ic_types.errors import NetworkError
+from subnet.launch import RunningNetwork
 from tests.support.cli_runs import COUNTER, icsim, wait_until_nothing_is_left, write
 
 pytestmark = pytest.mark.slow
@@ -28,3 +32,17 @@ def test_advancing_by_what_is_no_amount_is_bad_input(tmp_path: Path, number: tup
     done = icsim(tmp_path, "advance", *number)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "at most 1,000,000,000" in done.stderr
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that end without a word because nothing can be written: the message says that the disk is full."""
+    process = subprocess.Popen(["false"])
+    process.wait()
+    with open(tmp_path / "stderr.txt", "w+b") as output:
+        network = RunningNetwork(tmp_path / "sockets", process, output, background=False)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+        with pytest.raises(NetworkError, match=r"exit code 1\): the disk is full where .*stderr.txt is"):
+            network.check()
+        monkeypatch.undo()
+        with pytest.raises(NetworkError, match=r"exit code 1\)$"):
+            network.check()
