@@ -22,7 +22,7 @@ from configs.limits import SubnetLimits
 from ic_types.errors import SandboxFailure
 from ic_types.principal import Principal
 from sandbox import artefacts
-from sandbox.controller import SandboxController
+from sandbox.controller import MAX_DEATHS, SandboxController
 from sandbox.execution_state import ExecutionState
 from sandbox.launcher import ZygoteLauncher
 from sandbox.module_info import CompileDone
@@ -213,25 +213,29 @@ def test_lies_within_bounds_show_as_another_state(lie: str, folder: Path, module
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "cause"),
+    ("behaviour", "times", "cause"),
     [
-        ("garbage", "impossible answer: not a message"),
-        ("spin", "no answer within 1 s"),
-        ("die", "its process ended"),
-        ("too_many_instructions", "impossible answer: 1125899906842624 instructions"),
-        ("take_memory", "MiB of memory where"),
+        ("garbage", 3, "impossible answer: not a message"),
+        ("spin", 3, "no answer within 1 s"),
+        ("die", MAX_DEATHS, "its process ended"),
+        ("too_many_instructions", 3, "impossible answer: 1125899906842624 instructions"),
+        ("take_memory", 3, "MiB of memory where"),
     ],
 )
-def test_third_failure_in_a_row_stops_the_node(behaviour: str, cause: str, folder: Path, module: CompileDone) -> None:
+def test_the_last_failure_in_a_row_stops_the_node(
+    behaviour: str, times: int, cause: str, folder: Path, module: CompileDone
+) -> None:
     """Canister, message and cause are named; nothing was committed."""
     state = ExecutionState.fresh(module.info, module.artefact)
     before = state.heap.root_hash()
-    with _controller(folder, f"{behaviour}*3", watchdog_s=1.0 if behaviour == "spin" else 60.0) as controller:
+    with _controller(folder, f"{behaviour}*{times}", watchdog_s=1.0 if behaviour == "spin" else 60.0) as controller:
         controller.run("key", CANISTER, state, _message(), CONTEXT)
         with pytest.raises(SandboxFailure) as caught:
             controller.completions(120_000)
     told = str(caught.value)
-    assert told.startswith(f"update 'add' of canister {CANISTER} failed 3 times in a row in its sandbox, at last because: ")
+    assert told.startswith(
+        f"update 'add' of canister {CANISTER} failed {times} times in a row in its sandbox, at last because: "
+    )
     assert cause in told
     assert (state.version, state.heap.root_hash()) == (0, before)
 
