@@ -201,9 +201,14 @@ def _exports(module: Module, layout: _Layout) -> tuple[list[Export], tuple[tuple
     first = len(module.globals)
     kept = [one for one in module.exports if one.kind not in (Kind.MEMORY, Kind.TABLE)]
     found = [Export(one.name, one.kind, layout.index_of[one.index]) if one.kind is Kind.FUNCTION else one for one in kept]
-    found += [Export(name, Kind.MEMORY, index) for index, name in enumerate((HEAP, STABLE, BYTEMAP))]
+    # Every export of memory and table takes the name that the runtime wants, so there can't be two, as in the replica.
+    found += [Export(HEAP, Kind.MEMORY, 0) for one in module.exports if one.kind is Kind.MEMORY] or [
+        Export(HEAP, Kind.MEMORY, 0)
+    ]
+    found += [Export(STABLE, Kind.MEMORY, 1), Export(BYTEMAP, Kind.MEMORY, 2)]
     if module.tables:
-        found.append(Export(TABLE, Kind.TABLE, 0))
+        tables = [Export(TABLE, Kind.TABLE, one.index) for one in module.exports if one.kind is Kind.TABLE]
+        found += tables or [Export(TABLE, Kind.TABLE, 0)]
     exported = {one.index: one.name for one in reversed(kept) if one.kind is Kind.GLOBAL}
     global_exports = []
     for index, one in enumerate(module.globals):

@@ -197,6 +197,9 @@ def test_number_and_length_of_method_names() -> None:
 def test_names_that_the_runtime_needs() -> None:
     """A function called like an injected export can't be kept."""
     _refused('(module (memory 1) (func) (export "memory" (func 0)))', "needed by the runtime")
+    prepare(compile_wat('(module (memory 1) (table 1 funcref) (export "a" (memory 0)) (export "b" (table 0)))'), LIMITS)
+    _refused('(module (memory 1) (export "a" (memory 0)) (export "b" (memory 0)))', "Name memory is needed by the runtime")
+    _refused('(module (table 1 funcref) (export "a" (table 0)) (export "b" (table 0)))', "Name table is needed by the runtime")
     _refused(
         '(module (global (mut i32) (i32.const 0)) (func) (export "__persistent_mutable_global_0" (func 0)))',
         "needed by the runtime",
