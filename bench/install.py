@@ -43,7 +43,9 @@ def main() -> None:
             cold = install(nodes, cache)
             warm = min(install(nodes, cache) for _ in range(WARM_RUNS))
         figures.append(
-            Figure(name=f"install, cold, {nodes} nodes", value=cold * 1e3, unit="ms", reference_name="warm", reference=warm * 1e3)
+            Figure(
+                name=f"install, cold, {nodes} nodes", value=cold * 1e3, unit="ms", reference_name="warm", reference=warm * 1e3
+            )
         )
     publish("install", "install_code of a Motoko canister", figures)
 

@@ -89,7 +89,7 @@ def test_ledger_keeps_its_balances_through_upgrades(node: LoneNode) -> None:
     keep = {"upgrade": {"wasm_memory_persistence": {"keep": None}, "skip_pre_upgrade": None}}
     install_again(node, ledger, keep, example("ledger"))
     assert balances(node, ledger) == kept
-    with pytest.raises(AssertionError, match="rejected|trap|IC0"):
+    with pytest.raises(AssertionError, match=r"rejected|trap|IC0"):
         install_again(node, ledger, keep, example("ledger"), '("no such argument")')
     with pytest.raises(AssertionError, match="IC0"):
         install_again(node, ledger, {"upgrade": None}, example("ledger"))
