@@ -1,8 +1,7 @@
 """Time from `icsim run` to the first executed round, quickstart topology: with a warm cache and with none.
 
-Measured from outside, from the start of the command to the event that the coordinator records for the round.
-Cold means an empty
-home: no compiled modules, and none of Python's own bytecode. Run: make bench-start
+Measured from outside, from the start of the command to the event that the coordinator records for the round. Cold means
+an empty home: no compiled modules, and none of Python's own bytecode. Run: make bench-start
 """
 
 from __future__ import annotations
