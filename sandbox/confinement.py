@@ -24,7 +24,7 @@ from sandbox import kernel
 from sandbox.dirty_pages import IOCTLS
 
 _PR_SET_NO_NEW_PRIVS = 38
-_SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC = 1, 1
+_SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC, _SECCOMP_FILTER_FLAG_LOG = 1, 1, 2
 _ALLOW, _EPERM, _KILL = 0x7FFF0000, 0x00050001, 0x80000000
 _LOAD_WORD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _RETURN = 0x20, 0x15, 0x35, 0x06
 _OFFSET_NUMBER, _OFFSET_ARCHITECTURE, _OFFSET_ARGUMENTS = 0, 4, 16
@@ -132,7 +132,12 @@ def _filter() -> None:
     code = _program(numbers, _ARCHITECTURES[machine], os.getpid())
     buffer = ctypes.create_string_buffer(code, len(code))
     program = _FilterProgram(len(code) // 8, ctypes.addressof(buffer))
-    failed = kernel.syscall(numbers["seccomp"], _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC, ctypes.addressof(program))
+    failed = kernel.syscall(
+        numbers["seccomp"],
+        _SECCOMP_SET_MODE_FILTER,
+        _SECCOMP_FILTER_FLAG_TSYNC | _SECCOMP_FILTER_FLAG_LOG,
+        ctypes.addressof(program),
+    )
     if failed:
         raise OSError(f"thread {failed} can't be filtered")
 
