@@ -1,45 +1,47 @@
 """What a round costs with many canisters that are mostly idle: one subnet of one node, a hundred against two thousand.
 
-Two kinds of round: nothing to do at all, and ten canisters with a message each. Batch time goes on by a second per round, so
-resource charges, timers and the re-reading of memory fall due as they do in a long run. Run: make bench-growth
+Two kinds of round: nothing to do at all, and ten canisters with a message each; the two networks take turns. Batch time goes
+on by a second per round, so that resource charges, timers and the re-reading of memory fall due as they do in a long run.
+Run: make bench-growth
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import median
 
 from bench.networks import ROOT, CpuMeter, running, topology
 from bench.report import Figure, publish
 from configs.topology import Topology
 from ic_types.envelope import build_call
-from ic_types.principal import Principal
 from ic_types.units import TimeNs
 from subnet.control import ControlClient
 from subnet.coordinator.plan_reader import canister_ids
 from subnet.identities import identity_named
 
 FEW, MANY = 100, 2000
-IDLE_ROUNDS, BUSY_ROUNDS, BUSY_CANISTERS = 300, 100, 10
+TURNS = 5
+IDLE_ROUNDS, BUSY_ROUNDS, BUSY_CANISTERS = 100, 30, 10
 WARM_UP = 50
 AIM = 1.5
 
 
 @dataclass(slots=True)
 class Cost:
-    """Of one kind of round, in ms."""
+    """Of one kind of round, all in ms; a round is one advance by one."""
 
-    wall: float
-    """The median round; a round is one advance by one."""
-    cpu: dict[str, float]
-    stages: dict[str, float]
-    """CPU of the node."""
+    walls: list[float] = field(default_factory=list)
+    cpu: dict[str, float] = field(default_factory=dict)
+    """Of each kind of process, all rounds added."""
+    stages: dict[str, float] = field(default_factory=dict)
+    """CPU of the node, all rounds added."""
 
 
-def measure(count: int) -> tuple[Cost, Cost, float]:
-    """Idle rounds, busy rounds, and the seconds it took to create and install the canisters."""
-    checked = topology(
+def network_of(count: int) -> Topology:
+    """One subnet of one node with so many counters."""
+    return topology(
         {
             "name": f"bench-growth-{count}",
             "profile": "mainnet",
@@ -49,75 +51,74 @@ def measure(count: int) -> tuple[Cost, Cost, float]:
         },
         ROOT,
     )
-    receivers = list(canister_ids(checked).values())
-    busy = receivers[:: count // BUSY_CANISTERS][:BUSY_CANISTERS]
-    with running(checked) as network:
-        client = network.client
+
+
+class Probe:
+    """One of the two networks that are measured in turns."""
+
+    def __init__(self, client: ControlClient, checked: Topology) -> None:
+        receivers = list(canister_ids(checked).values())
+        self.client, self.user = client, identity_named(checked.identity_seed, "user")
+        self.busy = receivers[:: len(receivers) // BUSY_CANISTERS][:BUSY_CANISTERS]
+        self.sent = 0
         began = time.perf_counter()
         client.advance(until_installed=True)
         client.advance(until_idle=True)
-        installed = time.perf_counter() - began
+        self.installed = time.perf_counter() - began
         for _ in range(3):
-            send(client, checked, busy)
+            self.send()
             client.advance(rounds=1)
         client.advance(rounds=WARM_UP)
-        idle = cost_of(client, IDLE_ROUNDS, checked, [])
-        loaded = cost_of(client, BUSY_ROUNDS, checked, busy)
-    return idle, loaded, installed
+        self.costs = {"idle": Cost(), "busy": Cost()}
 
+    def send(self) -> None:
+        """A call to each of the busy canisters."""
+        expiry, envelopes = TimeNs(self.client.status().time_ns + 240_000_000_000), []
+        for receiver in self.busy:
+            self.sent += 1
+            nonce = self.sent.to_bytes(8, "big")
+            call = build_call(self.user, canister_id=receiver, method="inc", arg=b"DIDL\0\0", expiry=expiry, nonce=nonce)
+            envelopes.append(call)
+        assert not any(result.problem for result in self.client.submit(*envelopes)), "the calls are good"
 
-def cost_of(client: ControlClient, rounds: int, checked: Topology, busy: list[Principal]) -> Cost:
-    """The cost of one round in which these canisters get a message each."""
-    meter, before, walls = CpuMeter(client), client.summary(), []
-    for _ in range(rounds):
-        if busy:
-            send(client, checked, busy)
-        began = time.perf_counter()
-        client.advance(rounds=1)
-        walls.append(time.perf_counter() - began)
-    cpu, after = meter.used(), client.summary()
-    was, now = before["subnets"][0]["stage_cpu_ns"], after["subnets"][0]["stage_cpu_ns"]
-    return Cost(
-        wall=sorted(walls)[rounds // 2] * 1e3,
-        cpu={kind: seconds / rounds * 1e3 for kind, seconds in cpu.items()},
-        stages={stage: (now[stage] - was[stage]) / rounds / 1e6 for stage in now},
-    )
-
-
-_sent = 0
-
-
-def send(client: ControlClient, checked: Topology, receivers: list[Principal]) -> None:
-    """A call to each of these canisters."""
-    global _sent
-    user, expiry = identity_named(checked.identity_seed, "user"), TimeNs(client.status().time_ns + 240_000_000_000)
-    envelopes = []
-    for receiver in receivers:
-        _sent += 1
-        nonce = _sent.to_bytes(8, "big")
-        envelopes.append(build_call(user, canister_id=receiver, method="inc", arg=b"DIDL\0\0", expiry=expiry, nonce=nonce))
-    assert not any(result.problem for result in client.submit(*envelopes)), "the calls are good"
+    def turn(self, kind: str, rounds: int) -> None:
+        """Make so many idle or busy rounds."""
+        client, cost = self.client, self.costs[kind]
+        before, meter = client.summary()["subnets"][0]["stage_cpu_ns"], CpuMeter(client)
+        for _ in range(rounds):
+            if kind == "busy":
+                self.send()
+            began = time.perf_counter()
+            client.advance(rounds=1)
+            cost.walls.append((time.perf_counter() - began) * 1e3)
+        for process, seconds in meter.used().items():
+            cost.cpu[process] = cost.cpu.get(process, 0.0) + seconds * 1e3
+        for stage, now in client.summary()["subnets"][0]["stage_cpu_ns"].items():
+            cost.stages[stage] = cost.stages.get(stage, 0.0) + (now - before[stage]) / 1e6
 
 
 def main() -> None:
     """Measure and publish."""
     few, many = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (FEW, MANY)
-    small, large = measure(few), measure(many)
+    small, large = network_of(few), network_of(many)
+    with running(small) as one, running(large) as other:
+        probes = Probe(one.client, small), Probe(other.client, large)
+        for _ in range(TURNS):
+            for kind, rounds in (("idle", IDLE_ROUNDS), ("busy", BUSY_ROUNDS)):
+                for probe in probes:
+                    probe.turn(kind, rounds)
     figures = []
-    for kind, less, more in (("idle", small[0], large[0]), ("busy", small[1], large[1])):
-        figures.append(compared(f"{kind} round, median wall", less.wall, more.wall, few, f"<= {AIM}"))
-        total = sum(less.cpu.values()), sum(more.cpu.values())
+    for kind in ("idle", "busy"):
+        less, more = (probe.costs[kind] for probe in probes)
+        rounds = len(less.walls)
+        figures.append(compared(f"{kind} round, median wall", median(less.walls), median(more.walls), few, f"<= {AIM}"))
+        total = sum(less.cpu.values()) / rounds, sum(more.cpu.values()) / rounds
         figures.append(compared(f"{kind} round, CPU of all processes", *total, few, f"<= {AIM}"))
-        figures += [compared(f"{kind} round, CPU of {name}", less.cpu[name], more.cpu[name], few) for name in less.cpu]
-        figures += [compared(f"{kind} round, node: {name}", less.stages[name], more.stages[name], few) for name in less.stages]
+        for what, a, b in (("CPU of", less.cpu, more.cpu), ("node:", less.stages, more.stages)):
+            figures += [compared(f"{kind} round, {what} {name}", a[name] / rounds, b[name] / rounds, few) for name in a]
+    took = [probe.installed for probe in probes]
     figures.append(
-        Figure(
-            name=f"create and install {many}",
-            value=large[2],
-            unit="s",
-            reference_name=f"{few} canisters",
-            reference=small[2],
-        )
+        Figure(name=f"create and install {many}", value=took[1], unit="s", reference_name=f"{few} canisters", reference=took[0])
     )
     publish("growth", f"cost of a round with {many} canisters against {few}; one node", figures)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 from bench.networks import ROOT, CpuMeter, running, topology
 from bench.report import Figure, publish
@@ -14,6 +15,8 @@ from bench.report import Figure, publish
 ROUNDS = 400
 REPEATS = 3
 AIM = 30
+NODES = 4
+"""Of each subnet."""
 
 
 def main() -> None:
@@ -24,9 +27,9 @@ def main() -> None:
             "name": "bench-idle",
             "profile": "minimal",
             "subnet": [
-                {"name": "nns", "type": "system", "nodes": 4},
-                {"name": "app-1", "type": "application", "nodes": 4},
-                {"name": "app-2", "type": "application", "nodes": 4},
+                {"name": "nns", "type": "system", "nodes": NODES},
+                {"name": "app-1", "type": "application", "nodes": NODES},
+                {"name": "app-2", "type": "application", "nodes": NODES},
             ],
             "canister": [{"name": f"counter-{name}", "wasm": "counter", "subnet": name} for name in ("nns", "app-1", "app-2")],
         },
@@ -37,8 +40,7 @@ def main() -> None:
         client = network.client
         client.advance(until_installed=True)
         client.advance(rounds=rounds // 10)
-        meter = CpuMeter(client)
-        before = client.summary()
+        before, meter = client.summary(), CpuMeter(client)
         for _ in range(REPEATS):
             began = time.perf_counter()
             client.advance(rounds=rounds)
@@ -51,16 +53,18 @@ def main() -> None:
         Figure(name="wall", value=sum(walls) / total * 1e3, unit="ms/round"),
     ]
     figures += [Figure(name=f"CPU of {kind}", value=s / total * 1e3, unit="ms/round") for kind, s in cpu.items()]
-    for stage in after["subnets"][0]["stage_ns"]:
-        spent = sum(
-            a["stage_ns"][stage] - b["stage_ns"][stage] for a, b in zip(after["subnets"], before["subnets"], strict=True)
-        )
-        figures.append(Figure(name=f"one node of each subnet, {stage}", value=spent / total / 1e6, unit="ms/round"))
-    for stage, now in after["stage_ns"].items():
-        figures.append(
-            Figure(name=f"coordinator, {stage}", value=(now - before["stage_ns"][stage]) / total / 1e6, unit="ms/round")
-        )
+    for stage, old in before["stage_cpu_ns"].items():
+        spent = after["stage_cpu_ns"][stage] - old
+        figures.append(Figure(name=f"coordinator, {stage}: CPU", value=spent / total / 1e6, unit="ms/round"))
+    for stage in before["subnets"][0]["stage_cpu_ns"]:
+        spent = NODES * (sum(stages(after, stage)) - sum(stages(before, stage)))
+        figures.append(Figure(name=f"all nodes, {stage}: CPU", value=spent / total / 1e6, unit="ms/round"))
     publish("idle", f"{total} rounds, 3 subnets x 4 nodes, nothing to do", figures)
+
+
+def stages(summary: dict[str, Any], stage: str) -> list[int]:
+    """CPU nanoseconds of this stage on one node of each subnet."""
+    return [subnet["stage_cpu_ns"][stage] for subnet in summary["subnets"]]
 
 
 if __name__ == "__main__":

@@ -109,6 +109,8 @@ def stage_figures(who: str, old: Summary, new: Summary, count: int) -> list[Figu
     figures = []
     for kind, key in (("wall", "stage_ns"), ("CPU", "stage_cpu_ns")):
         for stage, total in new[key].items():
+            if stage == "wait":  # the turns of the reference are in it
+                continue
             value = (total - old[key].get(stage, 0)) / count / 1e3
             figures.append(Figure(name=f"{who}, {stage}: {kind}", value=value, unit="us/message"))
     return figures
