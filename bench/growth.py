@@ -22,8 +22,7 @@ from subnet.coordinator.plan_reader import canister_ids
 from subnet.identities import identity_named
 
 FEW, MANY = 100, 2000
-TURNS = 5
-IDLE_ROUNDS, BUSY_ROUNDS, BUSY_CANISTERS = 100, 30, 10
+IDLE_ROUNDS, BUSY_ROUNDS, BUSY_CANISTERS = 500, 150, 10
 WARM_UP = 50
 AIM = 1.5
 
@@ -69,6 +68,7 @@ class Probe:
             self.send()
             client.advance(rounds=1)
         client.advance(rounds=WARM_UP)
+        self.begin()
         self.costs = {"idle": Cost(), "busy": Cost()}
 
     def send(self) -> None:
@@ -81,20 +81,24 @@ class Probe:
             envelopes.append(call)
         assert not any(result.problem for result in self.client.submit(*envelopes)), "the calls are good"
 
-    def turn(self, kind: str, rounds: int) -> None:
-        """Make so many idle or busy rounds."""
-        client, cost = self.client, self.costs[kind]
-        before, meter = client.summary()["subnets"][0]["stage_cpu_ns"], CpuMeter(client)
-        for _ in range(rounds):
-            if kind == "busy":
-                self.send()
-            began = time.perf_counter()
-            client.advance(rounds=1)
-            cost.walls.append((time.perf_counter() - began) * 1e3)
-        for process, seconds in meter.used().items():
-            cost.cpu[process] = cost.cpu.get(process, 0.0) + seconds * 1e3
-        for stage, now in client.summary()["subnets"][0]["stage_cpu_ns"].items():
-            cost.stages[stage] = cost.stages.get(stage, 0.0) + (now - before[stage]) / 1e6
+    def begin(self) -> None:
+        """From now on CPU time counts."""
+        self.before, self.meter = self.client.summary()["subnets"][0]["stage_cpu_ns"], CpuMeter(self.client)
+
+    def round(self, kind: str) -> None:
+        """Make one round, idle or busy."""
+        if kind == "busy":
+            self.send()
+        began = time.perf_counter()
+        self.client.advance(rounds=1)
+        self.costs[kind].walls.append((time.perf_counter() - began) * 1e3)
+
+    def end(self, kind: str) -> None:
+        """All rounds since `begin` were of this kind."""
+        cost = self.costs[kind]
+        cost.cpu = {process: seconds * 1e3 for process, seconds in self.meter.used().items()}
+        after = self.client.summary()["subnets"][0]["stage_cpu_ns"]
+        cost.stages = {stage: (now - self.before[stage]) / 1e6 for stage, now in after.items()}
 
 
 def main() -> None:
@@ -103,10 +107,14 @@ def main() -> None:
     small, large = network_of(few), network_of(many)
     with running(small) as one, running(large) as other:
         probes = Probe(one.client, small), Probe(other.client, large)
-        for _ in range(TURNS):
-            for kind, rounds in (("idle", IDLE_ROUNDS), ("busy", BUSY_ROUNDS)):
+        for kind, rounds in (("idle", IDLE_ROUNDS), ("busy", BUSY_ROUNDS)):
+            for probe in probes:
+                probe.begin()
+            for _ in range(rounds):
                 for probe in probes:
-                    probe.turn(kind, rounds)
+                    probe.round(kind)
+            for probe in probes:
+                probe.end(kind)
     figures = []
     for kind in ("idle", "busy"):
         less, more = (probe.costs[kind] for probe in probes)
