@@ -253,6 +253,24 @@ def test_hostile_queries_fail_alone(folder: Path, module: CompileDone) -> None:
         assert isinstance(answer, Finished)
 
 
+def test_whole_node_goes_on_with_other_sandboxes() -> None:
+    """Rounds of a replica give the same state, certified tree and outcomes, whatever its first two sandboxes did."""
+    network, shares = network_record()
+    found = []
+    for behaviour in ("honest*0", "garbage*2", "page_outside*2", "die*1"):
+        with hostile_helpers(behaviour) as folder:
+            node = LoneNode(folder, network, "app", shares["app"][0], limits=LIMITS)
+            try:
+                canister = node.install(example("counter"))
+                results = [node.round(node.ingress(canister, "inc", bytes([k] * 8))) for k in range(4)]
+                failures = node.controller.statistics().failures
+            finally:
+                node.close()
+        assert failures == int(behaviour[-1])
+        found.append([(one.state_hash, one.root_hash, one.outcomes) for one in results])
+    assert found == found[:1] * len(found)
+
+
 def test_whole_node_stops_instead_of_changing_state() -> None:
     """A replica none of whose sandboxes can be trusted stops in the middle of a round and says at what."""
     network, shares = network_record()

@@ -13,8 +13,10 @@ import pytest
 import wasmtime
 
 from sandbox.engine_config import make_engine
+from sandbox.protocol import EntryPoint
 from subnet.cli.main import run
 from tests.support.wasm_samples import COUNTER, HEAP_COUNTER, compile_wat, custom_section
+from tests.unit.sandbox_process.sandbox_harness import Harness, message
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "canisters"
 FRAMES = """(module
@@ -171,6 +173,10 @@ def test_profile_adds_up(tmp_path: Path) -> None:
     assert rows["canister_update work"][2] == total - 2000
     assert "start" not in rows
     assert "replied: 0x0d000000" in told
+    with Harness(compile_wat(FRAMES)) as box:  # without frames
+        box.one(message("", EntryPoint.START))
+        box.one(message("", EntryPoint.INIT))
+        assert box.one(message("work")).instructions == total - 2000
 
 
 @pytest.mark.slow
