@@ -26,8 +26,8 @@ def _detector(kind: Any) -> Any:
 
 
 def _module(width: str, pages: int, addresses: tuple[int, ...]) -> bytes:
-    """`touch` adds one at each address and replies with the sum of what is there, `far` reads beyond the end; `stable` and `more`
-    grow stable memory.
+    """`touch` adds one at each address and replies with the sum of what is there, `far` reads beyond the end;
+    `stable` and `more` grow stable memory.
     """
     adds = "".join(
         f"(i64.store ({width}.const {at}) (i64.add (i64.load ({width}.const {at})) (i64.const 1)))"
