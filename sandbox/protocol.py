@@ -34,6 +34,8 @@ class EntryPoint(Enum):
     GLOBAL_TIMER = "global_timer"  # T
     ON_LOW_WASM_MEMORY = "on_low_wasm_memory"  # T
 
+    __hash__ = object.__hash__  # not in Python: every message is looked up by it a dozen times
+
 
 @wire.message
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,14 @@ from sandbox.protocol import Run
 
 PAGE = 4096
 PAGES = 12
-DETECTORS = (WriteProtection, PrivatePages, PagemapEntries)
+
+
+def dense(pagemap: int) -> WriteProtection:
+    """Write protection that takes any memory for dense at the first touch."""
+    return WriteProtection(pagemap, PAGES)
+
+
+DETECTORS = (WriteProtection, dense, PrivatePages, PagemapEntries)
 RUNS = st.builds(
     lambda page, count, place: Run(page, min(count, PAGES - page), None if place is None else place * PAGE),
     st.integers(0, PAGES - 1),
