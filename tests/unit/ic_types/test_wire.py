@@ -160,7 +160,8 @@ def test_damaged_messages_are_refused_or_good(data: st.DataObject, cls: type) ->
         found = wire.decode(raw, cls)
     except WireError:
         return
-    assert wire.decode(wire.encode(found), cls) == found
+    again = wire.decode(wire.encode(found), cls)
+    assert repr(again) == repr(found)  # two NaN are equal here
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections import Counter
@@ -96,8 +97,9 @@ class Bench:
         """Kill now and then, as chaos does."""
         self.passed += 1
         if self.kill_every and self.passed % self.kill_every == 0:
-            os.kill(pid, signal.SIGKILL)
             self.points[name] += 1
+            with contextlib.suppress(ProcessLookupError):  # killed at the point before and gone already
+                os.kill(pid, signal.SIGKILL)
 
     def one(self) -> Any:
         """The completion that is due."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -58,7 +59,8 @@ class _Node:
     def _fault(self, _point: str, pid: int) -> None:
         self.answers += 1
         if self.kill_every and self.answers % self.kill_every == 0:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # killed at the point before and gone already
+                os.kill(pid, signal.SIGKILL)
 
     def one(self) -> Any:
         [(_key, result)] = self.controller.completions(60_000)
