@@ -8,7 +8,7 @@ BENCHES := messages idle growth start memory install quickstart
 RESULTS := bench/results
 MINUTES := 10
 
-.PHONY: help setup demo test quick check fuzz test-sandbox chaos bench canisters format clean $(addprefix bench-,$(BENCHES))
+.PHONY: help setup demo test quick check mutants fuzz test-sandbox chaos bench canisters format clean $(addprefix bench-,$(BENCHES))
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ check: $(STAMP) ## formatting, lint, types, house rules
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/unit/test_tidy.py
+
+mutants: $(STAMP) ## take every condition of the specification out in turn: a test that names it must fail (RULE=...)
+	@$(BIN)/python -m tools.mutants $(if $(RULE),--rule $(RULE))
 
 fuzz: $(STAMP) ## odd modules and odd replies of sandboxes for ten minutes (MINUTES=N)
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)

@@ -1,7 +1,8 @@
 """Writes docs/spec_coverage.md: which tests check which rule of the interface specification.
 
 Plumbing. The rules are listed in tests/spec/headings.toml and tests/spec/system_api.toml; tests name theirs by the marker
-`@pytest.mark.spec("<rule>")`, on a function, a class or, as `pytestmark`, on a whole module. Read without running anything.
+`@pytest.mark.spec("<rule>", condition=n)`, on a function, a class or, as `pytestmark`, on a whole module; `condition` is one
+number or a tuple of the index in tests/spec/conditions, and may be left out. Read without running anything.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+if not __package__:
+    sys.path.insert(0, str(ROOT))  # for `python tools/spec_coverage.py`
+from tools.conditions import Condition, conditions  # noqa: E402
+
 PAGE = ROOT / "docs" / "spec_coverage.md"
 FUNCTION_PREFIX = "ic0."
 INTRODUCTION = """# Coverage of the specification
@@ -21,7 +26,8 @@ INTRODUCTION = """# Coverage of the specification
 Which tests check which rule: one row per heading of the interface specification's chapter "Abstract behavior", and one per
 function of the System API. Written by `python tools/spec_coverage.py` from the `spec` markers of the tests; don't edit it.
 *To come* names the row of the [roadmap](roadmap.md) that completes a rule; a rule without tests that nothing completes stands
-out as **none**. Contexts are the letters of the chapter "Canister interface", "Overview of imports".
+out as **none**. Contexts are the letters of the chapter "Canister interface", "Overview of imports". Below, the conditions of
+each rule, where they are implemented, and the tests that fail without them: `make mutants` takes each of them out in turn.
 """
 
 
@@ -44,6 +50,19 @@ class Marked:
     rule: str
     path: str
     test: str
+    conditions: tuple[int, ...] = ()
+    """Of the rule, that the test holds."""
+    owner: str = ""
+    """Its class, if it has one."""
+
+    @property
+    def node_id(self) -> str:
+        """What pytest calls the test."""
+        return "::".join(part for part in (self.path, self.owner, self.test) if part)
+
+
+Marks = dict[str, tuple[int, ...]]
+"""Rules of some markers, each with its conditions."""
 
 
 def headings() -> list[Heading]:
@@ -72,8 +91,8 @@ def marked_tests() -> list[Marked]:
 
 
 def _of_module(path: str, tree: ast.Module) -> Iterator[Marked]:
-    shared: list[str] = []
-    named: dict[str, list[str]] = {}
+    shared: Marks = {}
+    named: dict[str, Marks] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             marks = node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value]
@@ -82,23 +101,33 @@ def _of_module(path: str, tree: ast.Module) -> Iterator[Marked]:
             if node.targets[0].id == "pytestmark":
                 shared = rules
     for node in tree.body:
-        outer = [*shared, *_rules(node.decorator_list, named)] if isinstance(node, ast.ClassDef) else shared
+        owner = node.name if isinstance(node, ast.ClassDef) else ""
+        outer = _joined(shared, _rules(node.decorator_list, named)) if isinstance(node, ast.ClassDef) else shared
         for test in node.body if isinstance(node, ast.ClassDef) else [node]:
             if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
-                for rule in dict.fromkeys([*outer, *_rules(test.decorator_list, named)]):
-                    yield Marked(rule, path, test.name)
+                for rule, numbers in _joined(outer, _rules(test.decorator_list, named)).items():
+                    yield Marked(rule, path, test.name, numbers, owner)
 
 
-def _rules(marks: list[ast.expr], named: dict[str, list[str]]) -> list[str]:
-    """The rules named by `pytest.mark.spec(rule, ...)` among these; `named`: marks that the module has given names."""
-    rules: list[str] = []
+def _joined(first: Marks, second: Marks) -> Marks:
+    """Rules of both, with the conditions of both."""
+    joined = dict(first)
+    for rule, numbers in second.items():
+        joined[rule] = tuple(dict.fromkeys((*joined.get(rule, ()), *numbers)))
+    return joined
+
+
+def _rules(marks: list[ast.expr], named: dict[str, Marks]) -> Marks:
+    """What `pytest.mark.spec(rule, condition=...)` among these names; `named`: marks that the module has given names."""
+    rules: Marks = {}
     for mark in marks:
         if isinstance(mark, ast.Name):
-            rules += named.get(mark.id, [])
+            rules = _joined(rules, named.get(mark.id, {}))
         elif isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute) and mark.func.attr == "spec" and mark.args:
             rule = mark.args[0]
             assert isinstance(rule, ast.Constant), f"line {mark.lineno}: the rule of a spec marker is written out"
-            rules.append(str(rule.value))
+            value = next((ast.literal_eval(one.value) for one in mark.keywords if one.arg == "condition"), ())
+            rules = _joined(rules, {str(rule.value): value if isinstance(value, tuple) else (value,)})
     return rules
 
 
@@ -115,7 +144,24 @@ def page() -> str:
     for name, contexts in system_api().items():
         letters = contexts.replace("*", "\\*")
         lines.append(f"| `{name}` | {letters} | {_tests(tests.get(FUNCTION_PREFIX + name, []), '')} |")
-    return "\n".join(lines) + "\n"
+    lines += ["", "## Conditions", ""]
+    index: dict[str, list[Condition]] = {}
+    for condition in conditions():
+        index.setdefault(condition.rule, []).append(condition)
+    for rule in [*(heading.rule for heading in headings()), *(FUNCTION_PREFIX + name for name in system_api())]:
+        if rule in index:
+            lines += _conditions_table(rule, index[rule], tests.get(rule, []))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _conditions_table(rule: str, rows: list[Condition], marked: list[Marked]) -> list[str]:
+    """One rule's conditions."""
+    lines = [f"### `{rule}`", "", "| n | condition | code | tests |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        code = ", ".join(f"`{place}`" for place in row.code)
+        found = _tests([one for one in marked if row.n in one.conditions], row.why_no_mutant)
+        lines.append(f"| {row.n} | {row.says} | {code} | {found or row.why_no_mutant} |")
+    return [*lines, ""]
 
 
 def _tests(marked: list[Marked], later: str) -> str:

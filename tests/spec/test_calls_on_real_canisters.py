@@ -64,7 +64,7 @@ def test_reject_reaches_the_callback(node: SpecNode) -> None:
     assert told(node, caller_, program) == (4, "no way")
 
 
-@pytest.mark.spec("call-context-creation", condition="origin = FromCanister")
+@pytest.mark.spec("call-context-creation")
 def test_callee_sees_the_calling_canister(node: SpecNode) -> None:
     """caller = CM.caller; in the caller's callback it is the caller of the context."""
     canister, callee = node.universal(), node.universal()
@@ -96,7 +96,7 @@ def test_reply_before_the_callback(node: SpecNode) -> None:
     assert node.ask(canister, Program().reply(get_global())).replied == b"ran"
 
 
-@pytest.mark.spec("rule-message-execution", condition="responding though the context does not need it")
+@pytest.mark.spec("rule-message-execution")
 @pytest.mark.spec("ic0.msg_reply")
 def test_second_reply_traps(node: SpecNode) -> None:
     """IC0504, and the first reply of the same message is undone."""
@@ -106,7 +106,7 @@ def test_second_reply_traps(node: SpecNode) -> None:
     assert "violated contract" in outcome.message
 
 
-@pytest.mark.spec("rule-message-execution", condition="responding though the context does not need it")
+@pytest.mark.spec("rule-message-execution")
 @pytest.mark.parametrize("again", [Program().send_reply(), Program().reject(b"x"), Program().append(b"x")])
 def test_answer_in_a_callback_after_the_answer_traps(node: SpecNode, again: Program) -> None:
     """msg_reply, msg_reject and msg_reply_data_append trap there; the call keeps its first answer."""
@@ -151,7 +151,7 @@ def test_appended_but_not_replied_is_no_answer(node: SpecNode) -> None:
     assert node.ask(canister, program).replied == b"found"
 
 
-@pytest.mark.spec("rule-message-execution", condition="trap")
+@pytest.mark.spec("rule-message-execution")
 @pytest.mark.spec("ic0.trap")
 def test_trap_after_a_call_was_made(node: SpecNode) -> None:
     """The call isn't sent: IC0503 with the canister's text, the callee never runs."""
@@ -165,7 +165,7 @@ def test_trap_after_a_call_was_made(node: SpecNode) -> None:
     assert node.ask(callee, Program().reply(get_global())).replied == b""
 
 
-@pytest.mark.spec("rule-message-execution", condition="trap")
+@pytest.mark.spec("rule-message-execution")
 @pytest.mark.spec("ic0.trap")
 def test_trap_reaches_the_caller(node: SpecNode) -> None:
     """CANISTER_ERROR; the message carries the error code and names the canister."""
@@ -182,7 +182,7 @@ def test_message_of_a_trap_that_is_no_utf8(node: SpecNode) -> None:
     assert "message: 'ab'" in outcome.message
 
 
-@pytest.mark.spec("rule-message-execution", condition="trap")
+@pytest.mark.spec("rule-message-execution")
 def test_wasm_trap(node: SpecNode) -> None:
     """IC0502."""
     canister = node.universal()
@@ -203,7 +203,7 @@ def test_trap_with_an_open_call_leaves_the_answer_to_the_callback(node: SpecNode
     assert node.ask(canister, program).replied == b"second"
 
 
-@pytest.mark.spec("concrete-canister-module", condition="callbacks")
+@pytest.mark.spec("concrete-canister-module")
 def test_trap_in_a_callback_without_cleanup(node: SpecNode) -> None:
     """The state stays that before the callback; the call fails with the callback's error."""
     canister, callee = node.universal(Program().set_global(b"before")), node.universal()
@@ -214,7 +214,7 @@ def test_trap_in_a_callback_without_cleanup(node: SpecNode) -> None:
     assert node.ask(canister, Program().reply(get_global())).replied == b"before"
 
 
-@pytest.mark.spec("concrete-canister-module", condition="callbacks")
+@pytest.mark.spec("concrete-canister-module")
 @pytest.mark.spec("ic0.call_on_cleanup")
 @pytest.mark.parametrize("rejecting", [False, True])
 def test_cleanup_runs_on_the_state_before_the_callback(node: SpecNode, rejecting: bool) -> None:
@@ -231,7 +231,7 @@ def test_cleanup_runs_on_the_state_before_the_callback(node: SpecNode, rejecting
     assert node.ask(canister, Program().reply(get_global())).replied == b"before, cleaned " + code
 
 
-@pytest.mark.spec("concrete-canister-module", condition="callbacks")
+@pytest.mark.spec("concrete-canister-module")
 @pytest.mark.spec("ic0.call_on_cleanup")
 def test_cleanup_does_not_run_without_a_trap(node: SpecNode) -> None:
     """If and only if the callback trapped."""
@@ -241,7 +241,7 @@ def test_cleanup_does_not_run_without_a_trap(node: SpecNode) -> None:
     assert node.ask(canister, Program().reply(get_global())).replied == b""
 
 
-@pytest.mark.spec("concrete-canister-module", condition="callbacks")
+@pytest.mark.spec("concrete-canister-module")
 @pytest.mark.spec("ic0.call_on_cleanup")
 def test_cleanup_that_traps(node: SpecNode) -> None:
     """Its changes are discarded, too; the error is the callback's with the cleanup's after it."""
@@ -256,7 +256,7 @@ def test_cleanup_that_traps(node: SpecNode) -> None:
     assert node.ask(canister, Program().reply(get_global())).replied == b"before"
 
 
-@pytest.mark.spec("system-imports", condition="C")
+@pytest.mark.spec("system-imports")
 @pytest.mark.parametrize("forbidden", [Program().send_reply(), Program().call(NOBODY, "update"), Program().append(b"x")])
 def test_cleanup_cannot_answer_or_call(node: SpecNode, forbidden: Program) -> None:
     """Those functions aren't available there."""
@@ -306,7 +306,7 @@ def test_call_of_a_frozen_canister(node: SpecNode) -> None:
     assert (code, message) == (2, f"IC0207: Canister {callee} is out of cycles")
 
 
-@pytest.mark.spec("call-context-creation", condition="method lookup")
+@pytest.mark.spec("call-context-creation")
 def test_call_of_a_missing_method(node: SpecNode) -> None:
     """CANISTER_ERROR with IC0536."""
     canister, callee = node.universal(), node.universal()
@@ -315,7 +315,7 @@ def test_call_of_a_missing_method(node: SpecNode) -> None:
     assert message.startswith(f"IC0536: Error from Canister {callee}: Canister has no update method 'nothing'.")
 
 
-@pytest.mark.spec("call-context-creation", condition="S.canisters[CM.callee] != EmptyCanister")
+@pytest.mark.spec("call-context-creation")
 def test_call_of_an_empty_canister(node: SpecNode) -> None:
     """CANISTER_ERROR with IC0537."""
     canister, callee = node.universal(), node.create()
@@ -324,7 +324,7 @@ def test_call_of_an_empty_canister(node: SpecNode) -> None:
     assert message.startswith(f"IC0537: Error from Canister {callee}: Attempted to execute a message")
 
 
-@pytest.mark.spec("rule-message-execution", condition="query_as_update")
+@pytest.mark.spec("rule-message-execution")
 def test_call_of_a_query_method(node: SpecNode) -> None:
     """Runs replicated; calls of composite queries are rejected with IC0527."""
     canister, callee = node.universal(), node.universal()

@@ -63,8 +63,8 @@ def test_certified_data_has_at_most_32_bytes(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("ic0.certified_data_set")
-@pytest.mark.spec("management-upgrade-code", condition="certified_data")
-@pytest.mark.spec("management-install-code", condition="certified_data")
+@pytest.mark.spec("management-upgrade-code")
+@pytest.mark.spec("management-install-code")
 def test_certified_data_and_new_code(node: SpecNode) -> None:
     """An upgrade keeps it, or takes what pre_upgrade or post_upgrade set; a reinstall empties it."""
     universal = example("universal")
@@ -81,7 +81,7 @@ def test_certified_data_and_new_code(node: SpecNode) -> None:
 @pytest.mark.spec("ic0.data_certificate_present")
 @pytest.mark.spec("ic0.data_certificate_size")
 @pytest.mark.spec("ic0.data_certificate_copy")
-@pytest.mark.spec("query-call", condition="certificate")
+@pytest.mark.spec("query-call")
 def test_query_gets_a_certificate_of_its_data(node: SpecNode) -> None:
     """It verifies, covers the canister's certified data and the time; updates have none."""
     canister = node.universal(Program().certified_data(b"witness"))

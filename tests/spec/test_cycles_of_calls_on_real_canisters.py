@@ -64,8 +64,8 @@ def called(node: SpecNode, caller: Principal, callee: Principal, inner: Program,
     return outcome, FEES.ingress(message.raw_bytes) + 2 * BASE + FEES.xnet_call + FEES.transmission(sent_bytes)
 
 
-@pytest.mark.spec("rule-message-execution", condition="available_cycles = Available - res.cycles_accepted")
-@pytest.mark.spec("callback-invocation", condition="balances + RM.refunded_cycles")
+@pytest.mark.spec("rule-message-execution")
+@pytest.mark.spec("callback-invocation")
 @pytest.mark.spec("ic0.call_cycles_add128")
 @pytest.mark.spec("ic0.msg_cycles_accept128")
 @pytest.mark.spec("ic0.msg_cycles_refunded128")
@@ -78,7 +78,7 @@ def test_accepted_cycles_move_and_the_rest_comes_back(node: SpecNode) -> None:
     assert watched.paid() == [price + FEES.transmission(len(b"reply")) + TAKEN, BASE - TAKEN]
 
 
-@pytest.mark.spec("rule-starvation", condition="refunded_cycles = available_cycles")
+@pytest.mark.spec("rule-starvation")
 @pytest.mark.parametrize(
     ("inner", "text_size"),
     [
@@ -99,8 +99,8 @@ def test_unanswered_calls_give_their_cycles_back(node: SpecNode, inner: Program,
         assert of_caller == price + FEES.transmission(text_size)
 
 
-@pytest.mark.spec("request-rejection", condition="refunded_cycles = CM.transferred_cycles")
-@pytest.mark.spec("calls-to-stopped-stopping-canisters-are-rejected", condition="refunded_cycles = CM.transferred_cycles")
+@pytest.mark.spec("request-rejection")
+@pytest.mark.spec("calls-to-stopped-stopping-canisters-are-rejected")
 @pytest.mark.parametrize("exists", [True, False])
 def test_calls_that_never_run_give_their_cycles_back(node: SpecNode, exists: bool) -> None:
     """To a stopped canister, and to none at all; only transmission is paid."""
@@ -139,7 +139,7 @@ def test_nothing_is_available_after_the_answer(node: SpecNode) -> None:
     assert node.ask(callee, Program().reply(get_global())).replied == bytes(32)
 
 
-@pytest.mark.spec("call-context-creation", condition="transferred_cycles = 0")
+@pytest.mark.spec("call-context-creation")
 @pytest.mark.spec("ic0.msg_cycles_available128")
 def test_users_attach_no_cycles(node: SpecNode) -> None:
     """Nothing is available, nothing accepted."""
@@ -147,7 +147,7 @@ def test_users_attach_no_cycles(node: SpecNode) -> None:
     assert node.ask(node.universal(), program).replied == bytes(32)
 
 
-@pytest.mark.spec("rule-message-execution", condition="query_as_update: cycles_accepted")
+@pytest.mark.spec("rule-message-execution")
 @pytest.mark.spec("ic0.msg_cycles_accept128")
 def test_replicated_query_accepts_cycles(node: SpecNode) -> None:
     """Though its other changes are forgotten."""
@@ -161,7 +161,7 @@ def test_replicated_query_accepts_cycles(node: SpecNode) -> None:
 
 @pytest.mark.spec("ic0.canister_cycle_balance128")
 @pytest.mark.spec("ic0.canister_liquid_cycle_balance128")
-@pytest.mark.spec("call-context-creation", condition="balances - MAX_CYCLES_PER_MESSAGE")
+@pytest.mark.spec("call-context-creation")
 def test_balance_is_short_of_the_reserve_for_the_message(node: SpecNode) -> None:
     """And of what call_cycles_add and call_perform have taken; with no idle cost all of it is liquid."""
     canister = node.universal()
@@ -249,7 +249,7 @@ def test_burned_cycles_are_gone(node: SpecNode) -> None:
     assert everything[:16] == everything[16:]
 
 
-@pytest.mark.spec("rule-message-execution", condition="trap: cycles_used")
+@pytest.mark.spec("rule-message-execution")
 def test_failed_message_pays_for_its_instructions(node: SpecNode) -> None:
     """And for nothing else: attached cycles and the price of its calls are back."""
     canister = node.universal()
@@ -275,7 +275,7 @@ def test_amounts_beyond_64_bits(node: SpecNode) -> None:
     assert values == [1 << 80, 1 << 70, (1 << 80) - (1 << 70)]
 
 
-@pytest.mark.spec("concrete-canister-module", condition="callbacks: refunded_cycles")
+@pytest.mark.spec("concrete-canister-module")
 @pytest.mark.spec("ic0.msg_cycles_refunded128")
 def test_refund_is_in_the_balance_when_the_callback_runs(node: SpecNode) -> None:
     """As is what the response didn't cost of its prepaid transmission; a failed callback keeps both."""

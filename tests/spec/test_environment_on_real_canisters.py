@@ -100,7 +100,7 @@ def test_stopping_status_in_a_callback(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("ic0.canister_version")
-@pytest.mark.spec("time-progressing", condition="canister version increments")
+@pytest.mark.spec("time-progressing")
 def test_version_counts_changes(node: SpecNode) -> None:
     """Every message that may change the canister adds one, as does every management call that changes it."""
     canister = node.create()
@@ -135,7 +135,7 @@ def test_version_counts_changes(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("ic0.canister_version")
-@pytest.mark.spec("management-upgrade-code", condition="canister_version")
+@pytest.mark.spec("management-upgrade-code")
 def test_version_during_an_upgrade(node: SpecNode) -> None:
     """pre_upgrade sees the old one, post_upgrade the new one; a failed upgrade leaves it."""
     keep = Program().drop(Int(integer(1).code + b"\x13")).stable_write(0, canister_version().to_blob())
@@ -187,7 +187,7 @@ def test_environment_variables(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("ic0.debug_print")
-@pytest.mark.spec("rule-message-execution", condition="canister_logs")
+@pytest.mark.spec("rule-message-execution")
 def test_logs(node: SpecNode) -> None:
     """Numbered without gaps, with the time of the message; printing in a query leaves nothing."""
     canister = node.universal(Program().print(b"init"))

@@ -60,7 +60,7 @@ def thaw(node: SpecNode, canister: CanisterId) -> None:
     node.done("update_settings", {"canister_id": canister, "settings": {"freezing_threshold": 0}})
 
 
-@pytest.mark.spec("helper-functions", condition="liquid_balance")
+@pytest.mark.spec("helper-functions")
 @pytest.mark.spec("ic0.canister_liquid_cycle_balance128")
 @pytest.mark.spec("ic0.canister_cycle_balance128")
 def test_liquid_balance(node: SpecNode) -> None:
@@ -94,7 +94,7 @@ def test_calls_stop_at_the_threshold(node: SpecNode) -> None:
     assert node.balance(canister) >= limit
 
 
-@pytest.mark.spec("call-context-creation", condition="liquid_balance >= MAX_CYCLES_PER_MESSAGE")
+@pytest.mark.spec("call-context-creation")
 def test_message_needs_the_price_of_its_limit(node: SpecNode) -> None:
     """Not frozen, but too poor for an update: SYS_TRANSIENT, IC0207; queries are free."""
     canister = node.universal(Program().set_global(b"here"), freezing_threshold=0)
@@ -106,7 +106,7 @@ def test_message_needs_the_price_of_its_limit(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("ic0.stable64_grow")
-@pytest.mark.spec("rule-message-execution", condition="liquid_balance(New_balance, ...) >= 0")
+@pytest.mark.spec("rule-message-execution")
 @pytest.mark.parametrize("grow", [Program().drop(stable_grow(1000)), Program().drop(memory_grow(1000))])
 def test_memory_that_would_freeze_the_canister(node: SpecNode, grow: Program) -> None:
     """IC0532, and nothing is allocated."""
@@ -143,7 +143,7 @@ def test_callbacks_of_a_frozen_canister_run(node: SpecNode) -> None:
     assert node.outcome(message).replied == b"warm"
 
 
-@pytest.mark.spec("call-context-creation", condition="global timer: liquid_balance >= MAX_CYCLES_PER_MESSAGE")
+@pytest.mark.spec("call-context-creation")
 def test_timer_of_a_frozen_canister_waits(node: SpecNode) -> None:
     """It stays set, and runs when the canister can pay again."""
     canister = node.universal(Program().on_timer(Program().set_global(b"ran")))
@@ -156,7 +156,7 @@ def test_timer_of_a_frozen_canister_waits(node: SpecNode) -> None:
     assert node.query(canister, Program().reply(get_global())).replied == b"ran"
 
 
-@pytest.mark.spec("call-context-creation", condition="S.canister_status = Running")
+@pytest.mark.spec("call-context-creation")
 @pytest.mark.spec("calls-to-stopped-stopping-canisters-are-rejected")
 def test_self_call_of_a_stopping_canister(node: SpecNode) -> None:
     """Its callbacks may call, but calls to itself are rejected with CANISTER_ERROR; then it stops."""
@@ -168,7 +168,7 @@ def test_self_call_of_a_stopping_canister(node: SpecNode) -> None:
     assert node.outcome(stop).replied == b"DIDL\0\0"
 
 
-@pytest.mark.spec("time-progressing", condition="balances[CanisterId] = B1")
+@pytest.mark.spec("time-progressing")
 def test_memory_is_paid_by_time(node: SpecNode) -> None:
     """What a day costs, for the seconds that passed; an empty canister pays nothing."""
     canister, empty = node.universal(), node.create()
@@ -178,7 +178,7 @@ def test_memory_is_paid_by_time(node: SpecNode) -> None:
     assert paid(node, empty, 1000) == 0
 
 
-@pytest.mark.spec("time-progressing", condition="balances[CanisterId] = B1")
+@pytest.mark.spec("time-progressing")
 def test_allocations_are_paid_by_time(node: SpecNode) -> None:
     """Compute by the percent, memory by the larger of allocation and use."""
     canister = node.create(memory_allocation=1 << 30, compute_allocation=2)

@@ -65,7 +65,7 @@ def test_argument_is_that_of_the_request(node: SpecNode) -> None:
     assert node.ask(node.universal(), program).replied == bytes(program)
 
 
-@pytest.mark.spec("api-request-submission", condition="E.content not in dom(S.requests)")
+@pytest.mark.spec("api-request-submission")
 def test_duplicate_is_executed_once(node: SpecNode) -> None:
     """The same request twice in a batch and once more later is one request."""
     canister = node.universal()
@@ -77,7 +77,7 @@ def test_duplicate_is_executed_once(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("user-request-rejection")
-@pytest.mark.spec("api-request-submission", condition="S.system_time <= E.content.ingress_expiry")
+@pytest.mark.spec("api-request-submission")
 def test_expired_message_is_rejected(node: SpecNode) -> None:
     """SYS_TRANSIENT, IC0202; a message that expires at the batch's time is still good."""
     canister = node.universal()
@@ -118,7 +118,7 @@ def test_stopping_canister(node: SpecNode) -> None:
     assert node.outcome(stop).replied == b"DIDL\0\0"
 
 
-@pytest.mark.spec("api-request-submission", condition="S.canisters[E.content.canister_id] != EmptyCanister")
+@pytest.mark.spec("api-request-submission")
 def test_empty_canister(node: SpecNode) -> None:
     """CANISTER_ERROR, IC0537."""
     canister = node.create()
@@ -130,7 +130,7 @@ def test_empty_canister(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("calls-to-frozen-canisters-are-rejected")
-@pytest.mark.spec("api-request-submission", condition="liquid_balance(S, E.content.canister_id) >= 0")
+@pytest.mark.spec("api-request-submission")
 def test_frozen_canister(node: SpecNode) -> None:
     """SYS_TRANSIENT, IC0207; only the message of a controller tells how much is missing."""
     canister = node.universal()
@@ -143,7 +143,7 @@ def test_frozen_canister(node: SpecNode) -> None:
     assert node.ask(canister, Program().reply(b"thawed")).replied == b"thawed"
 
 
-@pytest.mark.spec("call-context-creation", condition="method lookup")
+@pytest.mark.spec("call-context-creation")
 @pytest.mark.parametrize("method", ["missing", "Update", "canister_update update", ""])
 def test_missing_method(node: SpecNode, method: str) -> None:
     """CANISTER_ERROR, IC0536."""
@@ -153,7 +153,7 @@ def test_missing_method(node: SpecNode, method: str) -> None:
     assert outcome.message.startswith(f"Error from Canister {canister}: Canister has no update method '{method}'.")
 
 
-@pytest.mark.spec("rule-message-execution", condition="query_as_update")
+@pytest.mark.spec("rule-message-execution")
 @pytest.mark.spec("ic0.in_replicated_execution")
 def test_query_method_called_as_update(node: SpecNode) -> None:
     """It replies, replicated, and its changes are forgotten."""
@@ -193,7 +193,7 @@ def test_induction_is_paid_by_the_receiver(node: SpecNode) -> None:
     assert before - node.balance(canister) == FEES.ingress(message.raw_bytes) + FEES.execution(0)
 
 
-@pytest.mark.spec("api-request-submission", condition="inspect_message")
+@pytest.mark.spec("api-request-submission")
 @pytest.mark.spec("ic0.accept_message")
 @pytest.mark.spec("ic0.msg_method_name_copy")
 @pytest.mark.spec("ic0.msg_method_name_size")

@@ -52,7 +52,7 @@ def upgrade(**options: Any) -> dict[str, Any]:
 
 
 @INSTALL
-@pytest.mark.spec("concrete-canister-module", condition="init")
+@pytest.mark.spec("concrete-canister-module")
 def test_start_and_init_run_in_this_order(node: SpecNode) -> None:
     """Start, then init; post_upgrade doesn't run."""
     canister = node.create()
@@ -182,7 +182,7 @@ def test_install_by_a_canister(node: SpecNode) -> None:
 
 
 @UPGRADE
-@pytest.mark.spec("concrete-canister-module", condition="pre_upgrade, post_upgrade")
+@pytest.mark.spec("concrete-canister-module")
 def test_upgrade_runs_pre_upgrade_start_and_post_upgrade(node: SpecNode) -> None:
     """Not init; the heap is discarded, stable memory kept; callers are seen by both hooks."""
     canister = node.universal(
@@ -268,7 +268,7 @@ def test_open_calls_survive_an_upgrade(node: SpecNode) -> None:
 
 
 @INSTALL
-@pytest.mark.spec("concrete-canister-module", condition="wasm_memory_limit")
+@pytest.mark.spec("concrete-canister-module")
 def test_wasm_memory_limit_holds_for_init_and_updates(node: SpecNode) -> None:
     """IC0539 there; callbacks may grow beyond."""
     canister = node.universal()

@@ -37,7 +37,7 @@ def limit_text(canister: Principal, limit: int) -> str:
     return f"Error from Canister {canister}: Canister exceeded the limit of {limit} instructions for single message execution."
 
 
-@pytest.mark.spec("rule-message-execution", condition="res.cycles_used <= MAX_CYCLES_PER_MESSAGE")
+@pytest.mark.spec("rule-message-execution")
 def test_update_that_never_ends(node: SpecNode) -> None:
     """CANISTER_ERROR, IC0522, after the whole limit; nothing of it stays."""
     canister = node.universal()
@@ -48,7 +48,7 @@ def test_update_that_never_ends(node: SpecNode) -> None:
     assert node.canister(canister).metrics.instructions > 40 * M
 
 
-@pytest.mark.spec("rule-message-execution", condition="res.cycles_used <= MAX_CYCLES_PER_MESSAGE")
+@pytest.mark.spec("rule-message-execution")
 def test_query_method_that_never_ends(node: SpecNode) -> None:
     """Limit of queries, called as an update and as a query."""
     canister = node.universal()
@@ -119,7 +119,7 @@ def test_long_install(node: SpecNode, checkpoint: bool) -> None:
 
 
 @pytest.mark.spec("callback-invocation")
-@pytest.mark.spec("concrete-canister-module", condition="callbacks")
+@pytest.mark.spec("concrete-canister-module")
 def test_callback_that_never_ends(node: SpecNode) -> None:
     """IC0522; its cleanup still has instructions left and runs."""
     canister, callee = node.universal(), node.universal()

@@ -224,7 +224,7 @@ def test_wasm_memory_limit_below_the_heap(node: SpecNode) -> None:
 
 
 @SETTINGS
-@pytest.mark.spec("rule-message-execution", condition="validate_sender_canister_version")
+@pytest.mark.spec("rule-message-execution")
 @pytest.mark.parametrize("method", ["update_settings", "create_canister", "install_code", "uninstall_code"])
 def test_version_of_the_sender(node: SpecNode, method: str) -> None:
     """A canister that names another version than its own is refused with IC0504; users may say what they like."""

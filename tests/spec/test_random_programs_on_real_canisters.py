@@ -20,7 +20,7 @@ from tests.support.lone_node import example
 from tests.support.random_programs import random_program
 from tests.support.spec_node import SpecNode, management_arg
 
-pytestmark = [pytest.mark.slow, pytest.mark.spec("rule-message-execution", condition="Invariants")]
+pytestmark = [pytest.mark.slow, pytest.mark.spec("rule-message-execution")]
 M = 1_000_000
 LIMITS = SubnetLimits(
     instructions_per_message=30 * M,

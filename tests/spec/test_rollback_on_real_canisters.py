@@ -24,7 +24,7 @@ from tests.support.lone_node import SECOND
 from tests.support.spec_node import Outcome, SpecNode
 from tests.support.wasm_samples import REPLY_WORD, compile_wat, module
 
-pytestmark = [pytest.mark.slow, pytest.mark.spec("rule-message-execution", condition="trap: any state mutation is discarded")]
+pytestmark = [pytest.mark.slow, pytest.mark.spec("rule-message-execution")]
 FAR = 10**18 * 4
 
 STATEFUL = compile_wat(

@@ -102,7 +102,7 @@ def test_nothing_is_written_anywhere(node: SpecNode) -> None:
     assert node.ask(node.universal(), Program().stable_write(10**9, b"").reply(b"fine")).replied == b"fine"
 
 
-@pytest.mark.spec("rule-message-execution", condition="query_as_update")
+@pytest.mark.spec("rule-message-execution")
 def test_queries_forget_what_they_write(node: SpecNode) -> None:
     """Replicated or not; growing is forgotten, too."""
     canister = node.universal(Program().drop(stable_grow(1)).stable_write(0, b"old"))
@@ -113,7 +113,7 @@ def test_queries_forget_what_they_write(node: SpecNode) -> None:
     assert node.query(canister, show).replied == b"old" + (1).to_bytes(8, "little")
 
 
-@pytest.mark.spec("management-upgrade-code", condition="stable_memory = Intermediate_state.stable_memory")
+@pytest.mark.spec("management-upgrade-code")
 def test_survives_upgrades_and_no_reinstall(node: SpecNode) -> None:
     """Upgrades keep it, with what pre_upgrade wrote; a reinstall starts with none."""
     program = Program().drop(stable_grow(1)).on_pre_upgrade(Program().stable_write(3, b"pre"))

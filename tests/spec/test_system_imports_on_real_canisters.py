@@ -96,7 +96,7 @@ def bounds(module_node: SpecNode) -> CanisterId:
     return put(module_node, bounds_module())
 
 
-@pytest.mark.spec("helper-functions", condition="copy_to_canister")
+@pytest.mark.spec("helper-functions")
 @pytest.mark.spec("ic0.msg_arg_data_copy")
 @pytest.mark.spec("ic0.msg_caller_copy")
 @pytest.mark.spec("ic0.canister_self_copy")
@@ -111,7 +111,7 @@ def test_bounds_of_copies(node: SpecNode, bounds: CanisterId, name: str) -> None
         assert node.ask(bounds, b"four", f"{name} {case}").code == 5, case
 
 
-@pytest.mark.spec("helper-functions", condition="copy_from_canister")
+@pytest.mark.spec("helper-functions")
 @pytest.mark.spec("ic0.msg_reply_data_append")
 @pytest.mark.spec("ic0.msg_reject")
 @pytest.mark.spec("ic0.certified_data_set")
@@ -271,7 +271,7 @@ CALLBACKS = (
 
 
 @pytest.mark.spec("concrete-callback")
-@pytest.mark.spec("concrete-canister-module", condition="callbacks: table[fun] : (I) -> ()")
+@pytest.mark.spec("concrete-canister-module")
 @pytest.mark.spec("ic0.call_new")
 def test_closures(node: SpecNode) -> None:
     """The function at the index gets its environment; no function there, or one of another type, fails the callback."""
@@ -299,8 +299,8 @@ def test_second_cleanup_traps(node: SpecNode) -> None:
     assert "can be called at most once between `ic0.call_new` and `ic0.call_perform`" in outcome.message
 
 
-@pytest.mark.spec("execution-state", condition="context")
-@pytest.mark.spec("concrete-canister-module", condition="start")
+@pytest.mark.spec("execution-state")
+@pytest.mark.spec("concrete-canister-module")
 @pytest.mark.parametrize(
     ("name", "fails"), [("canister_self_size", True), ("msg_caller_size", True), ("stable64_size", False), ("time", True)]
 )

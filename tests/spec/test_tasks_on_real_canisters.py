@@ -25,7 +25,7 @@ def ran(node: SpecNode, canister: Principal) -> bytes:
     return node.query(canister, Program().reply(get_global())).replied
 
 
-@pytest.mark.spec("call-context-creation", condition="global timer: time >= global_timer")
+@pytest.mark.spec("call-context-creation")
 @pytest.mark.spec("ic0.global_timer_set")
 def test_timer_runs_once_when_its_time_has_come(node: SpecNode) -> None:
     """Not before, and not again unless it is set again."""
@@ -51,7 +51,7 @@ def test_setting_returns_the_setting_before(node: SpecNode) -> None:
     assert ran(node, canister) == b""
 
 
-@pytest.mark.spec("call-context-creation", condition="global timer: deactivated")
+@pytest.mark.spec("call-context-creation")
 @pytest.mark.spec("ic0.global_timer_set")
 def test_timer_is_off_when_it_runs_and_can_be_set_again(node: SpecNode) -> None:
     """global_timer = 0 before the task; a periodic timer runs every round."""
@@ -67,7 +67,7 @@ def test_timer_is_off_when_it_runs_and_can_be_set_again(node: SpecNode) -> None:
     assert ran(node, canister) == bytes(8)
 
 
-@pytest.mark.spec("call-context-creation", condition="global timer: deactivated")
+@pytest.mark.spec("call-context-creation")
 def test_timer_that_traps_is_gone(node: SpecNode) -> None:
     """Its context was created, so the timer stays off; nothing of the message stays."""
     canister = node.universal(Program().on_timer(NOTE.trap(b"no")).drop(set_timer(1)))
@@ -77,7 +77,7 @@ def test_timer_that_traps_is_gone(node: SpecNode) -> None:
     assert [record.content for record in node.canister(canister).logs] == [b"[TRAP]: no"]
 
 
-@pytest.mark.spec("call-context-creation", condition="S.canister_status = Running")
+@pytest.mark.spec("call-context-creation")
 def test_stopped_canister_keeps_its_timer(node: SpecNode) -> None:
     """It runs once the canister is started again."""
     canister = node.universal(Program().on_timer(NOTE).drop(set_timer(time() + 3 * SECOND)))
@@ -89,8 +89,8 @@ def test_stopped_canister_keeps_its_timer(node: SpecNode) -> None:
     assert ran(node, canister) == b"x"
 
 
-@pytest.mark.spec("management-upgrade-code", condition="global_timer = New_global_timer or 0")
-@pytest.mark.spec("rule-uninstall", condition="global_timer = 0")
+@pytest.mark.spec("management-upgrade-code")
+@pytest.mark.spec("rule-uninstall")
 @pytest.mark.parametrize("mode", ["upgrade", "reinstall"])
 def test_new_code_switches_the_timer_off(node: SpecNode, mode: str) -> None:
     """Unless it sets one itself; pre_upgrade's setting is forgotten."""
@@ -105,7 +105,7 @@ def test_new_code_switches_the_timer_off(node: SpecNode, mode: str) -> None:
     assert node.canister(canister).global_timer == 0
 
 
-@pytest.mark.spec("call-context-creation", condition="heartbeat")
+@pytest.mark.spec("call-context-creation")
 def test_heartbeat_runs_every_round(node: SpecNode) -> None:
     """Once a round, while the canister is running."""
     canister = node.create()
@@ -121,7 +121,7 @@ def test_heartbeat_runs_every_round(node: SpecNode) -> None:
     node.done("delete_canister", {"canister_id": canister})
 
 
-@pytest.mark.spec("call-context-creation", condition="heartbeat, global timer: caller = ic_principal")
+@pytest.mark.spec("call-context-creation")
 @pytest.mark.spec("ic0.msg_caller_copy")
 def test_caller_of_tasks_is_the_management_canister(node: SpecNode) -> None:
     """In the task and in the callbacks of its calls."""
@@ -137,7 +137,7 @@ def test_caller_of_tasks_is_the_management_canister(node: SpecNode) -> None:
     assert ran(node, canister) == bytes(MANAGEMENT_CANISTER) + b"!" + bytes(MANAGEMENT_CANISTER) + b"?"
 
 
-@pytest.mark.spec("call-context-creation", condition="origin = FromSystemTask")
+@pytest.mark.spec("call-context-creation")
 @pytest.mark.parametrize("what", [Program().send_reply(), Program().reject(b"x"), Program().append(b"x")])
 def test_tasks_cannot_answer(node: SpecNode, what: Program) -> None:
     """Nor can the callbacks of their calls: nobody waits for it."""
@@ -153,7 +153,7 @@ def test_tasks_cannot_answer(node: SpecNode, what: Program) -> None:
     assert ran(node, canister) == b"cleaned"
 
 
-@pytest.mark.spec("call-context-creation", condition="heartbeat, global timer")
+@pytest.mark.spec("call-context-creation")
 def test_timers_and_heartbeats_take_turns_with_messages(node: SpecNode) -> None:
     """In a round both tasks run before its messages, or only messages run; each comes first in turn."""
     canister = node.create()
@@ -188,7 +188,7 @@ def test_low_memory_hook(node: SpecNode) -> None:
     assert ran(node, canister) == b"x"
 
 
-@pytest.mark.spec("rule-on-low-wasm-memory", condition="after IC Management Canister execution")
+@pytest.mark.spec("rule-on-low-wasm-memory")
 def test_low_memory_hook_after_a_change_of_settings(node: SpecNode) -> None:
     """Settings alone can make the condition true, and false again."""
     canister = node.universal(Program().on_low_wasm_memory(NOTE))

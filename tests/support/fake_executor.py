@@ -448,6 +448,16 @@ class FakeWorld:
     def uninstalled(self, canister: Canister) -> None:
         """Nothing else to drop."""
 
+    @property
+    def responses(self) -> list[Response]:
+        """Those that left for other subnets, in order."""
+        return [message for message in self.remote if isinstance(message, Response)]
+
+    @property
+    def requests(self) -> list[Request]:
+        """Those that left for other subnets and weren't answered yet, in order."""
+        return [message for message in self.remote if isinstance(message, Request)]
+
     # --- driving
 
     def add_canister(
