@@ -3,44 +3,43 @@
 Rule module. Spec: Candid specification, "Deserialisation" and "Coercion". Two kinds of failure are kept apart:
 malformed bytes are always an error, a value that doesn't fit the expected type reads as null under the nearest `opt`.
 
-Bounded against hostile input: nesting (MAX_DEPTH) and the number of values read or skipped, which is a small
-multiple of the message's length, since some values take no bytes at all.
+Bounded against hostile input: nesting, the number of values read or skipped (a small multiple of the message's length,
+since some values take no bytes at all), the work of comparing reference types, and on request what is skipped; see `skipping`.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ic_types.candid import types as t
-from ic_types.candid.encoder import MAX_DEPTH
-from ic_types.candid.leb128 import decode_signed, decode_unsigned
-from ic_types.candid.subtyping import is_subtype
-from ic_types.candid.values import FuncRef, Some, Value
-from ic_types.candid.wire_types import read_head
+from ic_types.candid.skipping import SkippingReader, no_value_of_empty
+from ic_types.candid.subtyping import Comparison
+from ic_types.candid.values import Some, Value
+from ic_types.candid.wire_types import Head, read_head
 from ic_types.errors import CandidError
-from ic_types.principal import MAX_BYTES, Principal
 
-FREE_VALUES = 200_000
-VALUES_PER_BYTE = 4
 _FORMATS = {
     **{t.nat8: "B", t.nat16: "H", t.nat32: "I", t.nat64: "Q", t.int8: "b", t.int16: "h", t.int32: "i", t.int64: "q"},
     **{t.float32: "f", t.float64: "d"},
 }
+_KEPT_PLANS = 256
 _FIXED = {prim: struct.Struct("<" + code) for prim, code in _FORMATS.items()}
 
 
-def decode(raw: bytes, expected: Sequence[t.Type] | None = None) -> list[Value]:
+def decode(raw: bytes, expected: Sequence[t.Type] | None = None, *, skipping_quota: int | None = None) -> list[Value]:
     """The values of a DIDL message; without expected types, at the types that the message itself declares.
 
-    Missing arguments read as None where the type has null; surplus ones are ignored, as the format asks.
+    Missing arguments read as None where the type has null; surplus ones are ignored, as the format asks. `skipping_quota`
+    limits the cost of surplus arguments and fields and of values that don't fit their `opt`, in the units of `skipping`.
 
-    Raises: CandidError naming byte or argument, what was found and what was expected.
+    Raises: CandidError naming byte and argument, what was found and what was expected.
     """
-    kinds, position = read_head(raw)
-    reader = _Reader(raw, position)
-    wanted = list(kinds) if expected is None else list(expected)
+    head = read_head(raw)
+    reader = _Reader(raw, head, skipping_quota)
+    kinds = head.types
+    wanted = kinds if expected is None else expected
     values: list[Value] = []
     for index, kind in enumerate(kinds):
         if index >= len(wanted):
@@ -49,7 +48,7 @@ def decode(raw: bytes, expected: Sequence[t.Type] | None = None) -> list[Value]:
         try:
             values.append(reader.value(kind, wanted[index], 0))
         except _MisfitError as error:
-            raise CandidError(f"argument {index}{error}") from None
+            raise CandidError(f"byte {error.position}: argument {index}{error}") from None
     if reader.position != len(raw):
         raise CandidError(f"byte {reader.position}: {len(raw) - reader.position} bytes follow the last argument")
     for index, kind in enumerate(wanted[len(kinds) :], len(kinds)):
@@ -62,8 +61,9 @@ def decode(raw: bytes, expected: Sequence[t.Type] | None = None) -> list[Value]:
 class _MisfitError(Exception):
     """A well-formed value that doesn't fit the expected type; grows its path on the way out."""
 
-    def __init__(self, found: t.Type, expected: t.Type, note: str = "") -> None:
+    def __init__(self, position: int, found: t.Type, expected: t.Type, note: str = "") -> None:
         super().__init__()
+        self.position = position
         self.path = ""
         self.reason = note or f"expected {expected}, found {_shape(found)}"
 
@@ -82,26 +82,57 @@ def _shape(kind: t.Type) -> str:
     return target.name if isinstance(target, t.Prim) else type(target).__name__.lower()
 
 
-class _Reader:
-    __slots__ = ("_fits", "budget", "position", "raw")
+class _RecordStep(NamedTuple):
+    """What to do with one field of the message."""
 
-    def __init__(self, raw: bytes, position: int) -> None:
-        self.raw = raw
-        self.position = position
-        self.budget = FREE_VALUES + VALUES_PER_BYTE * len(raw)
-        self._fits: dict[tuple[int, int], bool] = {}
+    source: t.Type
+    field: t.Field | None
+    """None for a field that is not asked for."""
+    plain: t.Prim | None
+    """The primitive type that is sent and expected, the common case."""
 
-    # --- reading at an expected type
+
+class _RecordPlan(NamedTuple):
+    """How a record of the message becomes one of the expected type; made once per pair of types."""
+
+    wanted: t.Record
+    steps: tuple[_RecordStep, ...]
+    blank: dict[str, Value]
+    missing: t.Field | None
+    plain: int
+    is_tuple: bool
+
+
+def _plan_record(wire: t.Record, wanted: t.Record) -> _RecordPlan:
+    fields = {f.id: f for f in wanted.fields}
+    steps = []
+    for part in wire.fields:
+        field = fields.pop(part.id, None)
+        plain = part.type if isinstance(part.type, t.Prim) and field is not None and field.type is part.type else None
+        steps.append(_RecordStep(part.type, field, plain))
+    missing = next((f for f in fields.values() if not t.nullable(f.type)), None)
+    count = sum(step.plain is not None for step in steps)
+    return _RecordPlan(wanted, tuple(steps), {f.key: None for f in wanted.fields}, missing, count, wanted.is_tuple)
+
+
+class _Reader(SkippingReader):
+    __slots__ = ("_comparison", "_record_plans")
+
+    def __init__(self, raw: bytes, head: Head, quota: int | None) -> None:
+        super().__init__(raw, head.position, head.table_size, quota)
+        self._comparison: Comparison | None = None
+        self._record_plans = head.plans
 
     def value(self, wire: t.Type, wanted: t.Type, depth: int) -> Value:
         """The next value, of type `wire`, coerced to `wanted`."""
-        wire, wanted = t.resolve(wire), t.resolve(wanted)
-        self._charge(depth)
+        wanted = t.resolve(wanted)
         if wanted is t.reserved:
             self.skip(wire, depth)
             return None
+        wire = t.resolve(wire)
+        self.charge(depth)
         if wire is t.empty:
-            raise CandidError(f"byte {self.position}: a value of type empty can't exist")
+            raise no_value_of_empty(self.position)
         coerce = _COERCE[type(wanted)]
         return coerce(self, wire, wanted, depth)
 
@@ -113,7 +144,7 @@ class _Reader:
             return self.unsigned()
         if wanted is t.principal and type(wire) is t.Service:
             return self.principal()
-        raise _MisfitError(wire, wanted)
+        raise _MisfitError(self.position, wire, wanted)
 
     def own(self, kind: t.Prim) -> Value:
         """A primitive value at its own type."""
@@ -126,12 +157,11 @@ class _Reader:
         if kind is t.principal:
             return self.principal()
         if kind is t.int_:
-            number, self.position = decode_signed(self.raw, self.position)
-            return number
+            return self.signed()
         if kind is t.bool_:
             return self.flag("a bool") == 1
         if kind is t.empty:
-            raise CandidError(f"byte {self.position}: a value of type empty can't exist")
+            raise no_value_of_empty(self.position)
         return None
 
     def opt(self, wire: t.Type, wanted: t.Opt, depth: int) -> Value:
@@ -155,7 +185,7 @@ class _Reader:
     def vec(self, wire: t.Type, wanted: t.Vec, depth: int) -> Value:
         """A list, or bytes for a blob."""
         if type(wire) is not t.Vec:
-            raise _MisfitError(wire, wanted)
+            raise _MisfitError(self.position, wire, wanted)
         count = self.unsigned()
         source, target = t.resolve(wire.inner), t.resolve(wanted.inner)
         if source is t.nat8 and target is t.nat8:
@@ -164,6 +194,9 @@ class _Reader:
             return list(struct.unpack(f"<{count}{_FORMATS[source]}", self.take(count * source.size)))
         if not count and target is t.nat8:
             return b""
+        if source is target and type(source) is t.Prim:
+            self.charge(depth, count)
+            return [self.own(source) for _ in range(count)]
         found: list[Value] = []
         for number in range(count):
             try:
@@ -175,36 +208,44 @@ class _Reader:
     def record(self, wire: t.Type, wanted: t.Record, depth: int) -> Value:
         """A dict, or a tuple for a tuple-like record."""
         if type(wire) is not t.Record:
-            raise _MisfitError(wire, wanted)
-        fields = {f.id: f for f in wanted.fields}
-        found: dict[int, Value] = {}
-        for part in wire.fields:
-            field = fields.get(part.id)
-            if field is None:
-                self.skip(part.type, depth + 1)
-                continue
-            try:
-                found[field.id] = self.value(part.type, field.type, depth + 1)
-            except _MisfitError as error:
-                raise error.under(f"field {field.label}") from None
-        for field in wanted.fields:
-            if field.id not in found:
-                if not t.nullable(field.type):
-                    raise _MisfitError(wire, wanted, f"field {field.label} of type {field.type} is missing")
-                found[field.id] = None
-        if wanted.is_tuple:
-            return tuple([found[f.id] for f in wanted.fields])
-        return {f.key: found[f.id] for f in wanted.fields}
+            raise _MisfitError(self.position, wire, wanted)
+        plan = self._record_plan(wire, wanted)
+        if plan.missing is not None:
+            note = f"field {plan.missing.label} of type {t.brief(plan.missing.type)} is missing"
+            raise _MisfitError(self.position, wire, wanted, note)
+        self.charge(depth + 1, plan.plain)
+        found: dict[str, Value] = plan.blank.copy()
+        for step in plan.steps:
+            if step.field is None:
+                self.skip(step.source, depth + 1)
+            elif step.plain is not None:
+                found[step.field.key] = self.own(step.plain)
+            else:
+                try:
+                    found[step.field.key] = self.value(step.source, step.field.type, depth + 1)
+                except _MisfitError as error:
+                    raise error.under(f"field {step.field.label}") from None
+        return tuple(found.values()) if plan.is_tuple else found
+
+    def _record_plan(self, wire: t.Record, wanted: t.Record) -> _RecordPlan:
+        plans = self._record_plans
+        plan: _RecordPlan | None = plans.get((id(wire), id(wanted)))
+        if plan is None or plan.wanted is not wanted:
+            if len(plans) >= _KEPT_PLANS:
+                plans.clear()
+            plan = plans[id(wire), id(wanted)] = _plan_record(wire, wanted)
+        return plan
 
     def variant(self, wire: t.Type, wanted: t.Variant, depth: int) -> Value:
         """A dict of one item."""
         if type(wire) is not t.Variant:
-            raise _MisfitError(wire, wanted)
+            raise _MisfitError(self.position, wire, wanted)
+        start = self.position
         part = self.case(wire)
         field = next((f for f in wanted.fields if f.id == part.id), None)
         if field is None:
             cases = ", ".join(f.label for f in wanted.fields) or "none"
-            raise _MisfitError(wire, wanted, f"case {part.label} is not one of: {cases}")
+            raise _MisfitError(start, wire, wanted, f"case {part.label} is not one of: {cases}")
         try:
             return {field.key: self.value(part.type, field.type, depth + 1)}
         except _MisfitError as error:
@@ -213,13 +254,13 @@ class _Reader:
     def func(self, wire: t.Type, wanted: t.Func, depth: int) -> Value:
         """A function reference; its declared type must be a subtype."""
         if type(wire) is not t.Func or not self.fits(wire, wanted):
-            raise _MisfitError(wire, wanted)
+            raise _MisfitError(self.position, wire, wanted)
         return self.func_ref()
 
     def service(self, wire: t.Type, wanted: t.Service, depth: int) -> Value:
         """A service reference; its declared type must be a subtype."""
         if type(wire) is not t.Service or not self.fits(wire, wanted):
-            raise _MisfitError(wire, wanted)
+            raise _MisfitError(self.position, wire, wanted)
         return self.principal()
 
     def future(self, wire: t.Type, wanted: t.Future, depth: int) -> Value:
@@ -228,112 +269,10 @@ class _Reader:
         return None
 
     def fits(self, wire: t.Type, wanted: t.Type) -> bool:
-        """Subtyping of reference types, decided once per pair and message."""
-        key = (id(wire), id(wanted))
-        if key not in self._fits:
-            self._fits[key] = is_subtype(wire, wanted)
-        return self._fits[key]
-
-    # --- reading past
-
-    def skip(self, wire: t.Type, depth: int) -> None:
-        """Read past the next value, which must be well-formed all the same."""
-        wire = t.resolve(wire)
-        self._charge(depth)
-        match wire:
-            case t.Prim():
-                self.own(wire)
-            case t.Opt(inner):
-                if self.flag("an opt"):
-                    self.skip(inner, depth + 1)
-            case t.Vec(inner):
-                self._skip_vec(t.resolve(inner), depth)
-            case t.Record(fields):
-                for field in fields:
-                    self.skip(field.type, depth + 1)
-            case t.Variant():
-                self.skip(self.case(wire).type, depth + 1)
-            case t.Func():
-                self.func_ref()
-            case t.Service():
-                self.principal()
-            case _:
-                size, references = self.unsigned(), self.unsigned()
-                self.take(size)
-                if references:
-                    raise CandidError(f"byte {self.position}: a future value with references, which a message can't carry")
-
-    def _skip_vec(self, inner: t.Type, depth: int) -> None:
-        count = self.unsigned()
-        if type(inner) is t.Prim and inner in _FORMATS:
-            self.take(count * inner.size)
-            return
-        for _ in range(count):
-            self.skip(inner, depth + 1)
-
-    # --- pieces
-
-    def _charge(self, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise CandidError(f"byte {self.position}: values are nested deeper than {MAX_DEPTH} levels")
-        self.budget -= 1
-        if self.budget < 0:
-            raise CandidError(f"byte {self.position}: the message describes far more values than its length allows")
-
-    def take(self, size: int) -> bytes:
-        """The next bytes."""
-        end = self.position + size
-        if end > len(self.raw):
-            raise CandidError(f"byte {self.position}: {size} bytes are announced, {len(self.raw) - self.position} are left")
-        data = self.raw[self.position : end]
-        self.position = end
-        return data
-
-    def unsigned(self) -> int:
-        """The next unsigned number."""
-        number, self.position = decode_unsigned(self.raw, self.position)
-        return number
-
-    def flag(self, what: str) -> int:
-        """A byte that is 0 or 1."""
-        start = self.position
-        byte = self.take(1)[0]
-        if byte > 1:
-            raise CandidError(f"byte {start}: {byte} is no tag of {what}; allowed are 0 and 1")
-        return byte
-
-    def text(self) -> str:
-        """A text."""
-        start = self.position
-        try:
-            return self.take(self.unsigned()).decode()
-        except UnicodeDecodeError:
-            raise CandidError(f"byte {start}: the text is not UTF-8") from None
-
-    def principal(self) -> Principal:
-        """A principal or service reference."""
-        start = self.position
-        if self.take(1) != b"\x01":
-            raise CandidError(f"byte {start}: an opaque reference; only principals (tag 1) can be read")
-        size = self.unsigned()
-        if size > MAX_BYTES:
-            raise CandidError(f"byte {start}: a principal of {size} bytes; at most {MAX_BYTES} are allowed")
-        return Principal(self.take(size))
-
-    def func_ref(self) -> FuncRef:
-        """A function reference."""
-        start = self.position
-        if self.take(1) != b"\x01":
-            raise CandidError(f"byte {start}: an opaque function reference; only public methods (tag 1) can be read")
-        return FuncRef(self.principal(), self.text())
-
-    def case(self, wire: t.Variant) -> t.Field:
-        """The case of a variant that the next number selects."""
-        start = self.position
-        number = self.unsigned()
-        if number >= len(wire.fields):
-            raise CandidError(f"byte {start}: case {number} of a variant with {len(wire.fields)} cases")
-        return wire.fields[number]
+        """Subtyping of reference types; one comparison learns from pair to pair, so its work is bounded per message."""
+        if self._comparison is None:
+            self._comparison = Comparison(f"byte {self.position}")
+        return self._comparison.holds(wire, wanted)
 
 
 _COERCE: dict[type, Any] = {

@@ -12,13 +12,12 @@ from typing import Any
 
 from ic_types.candid import types as t
 from ic_types.candid.leb128 import encode_signed, encode_unsigned
+from ic_types.candid.skipping import MAX_DEPTH
 from ic_types.candid.values import FuncRef, Some, Value
+from ic_types.candid.wire_types import MAGIC
 from ic_types.errors import CandidError, InvalidPrincipal
 from ic_types.principal import Principal
 
-MAGIC = b"DIDL"
-MAX_DEPTH = 256
-"""Nesting of values, both ways; deeper data are refused."""
 _RANGES = {
     t.nat8: (0, (1 << 8) - 1),
     t.nat16: (0, (1 << 16) - 1),

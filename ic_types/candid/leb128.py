@@ -5,10 +5,13 @@ Rule module. Spec: Candid specification, "Notation"; WebAssembly uses the same e
 
 from __future__ import annotations
 
+import re
+
 from ic_types.errors import CandidError
 
 _SHORT = 10
 """Up to this many bytes a plain loop is the fastest."""
+_LAST_BYTE = re.compile(rb"[\x00-\x7f]")
 
 
 def encode_unsigned(number: int) -> bytes:
@@ -41,7 +44,9 @@ def decode_unsigned(raw: bytes, position: int) -> tuple[int, int]:
 
     Raises: CandidError when the bytes end inside the number.
     """
-    end = _end(raw, position)
+    if position < len(raw) and (byte := raw[position]) < 128:
+        return byte, position + 1
+    end = end_of_number(raw, position)
     return _unpack(raw, position, end), end
 
 
@@ -50,21 +55,22 @@ def decode_signed(raw: bytes, position: int) -> tuple[int, int]:
 
     Raises: CandidError when the bytes end inside the number.
     """
-    end = _end(raw, position)
+    end = end_of_number(raw, position)
     number = _unpack(raw, position, end)
     if raw[end - 1] & 64:
         number -= 1 << 7 * (end - position)
     return number, end
 
 
-def _end(raw: bytes, position: int) -> int:
-    size = len(raw)
-    end = position
-    while end < size and raw[end] > 127:
-        end += 1
-    if end >= size:
+def end_of_number(raw: bytes, position: int) -> int:
+    """The position after the number that starts here.
+
+    Raises: CandidError when the bytes end inside the number.
+    """
+    last = _LAST_BYTE.search(raw, position)
+    if last is None:
         raise CandidError(f"byte {position}: a number is cut off by the end of the data")
-    return end + 1
+    return last.end()
 
 
 def _unpack(raw: bytes, start: int, end: int) -> int:

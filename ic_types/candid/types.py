@@ -221,6 +221,12 @@ def resolve(kind: Type) -> Type:
     return kind
 
 
+def brief(kind: Type, longest: int = 60) -> str:
+    """A type as text, cut where it is long."""
+    shown = str(kind)
+    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
+
+
 def nullable(kind: Type) -> bool:
     """Whether null is a value of the type, so that a missing field or argument reads as null."""
     target = resolve(kind)

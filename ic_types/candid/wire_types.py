@@ -5,50 +5,72 @@ Rule module. Spec: Candid specification, "Types" and "Deserialisation of future 
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from ic_types.candid import types as t
-from ic_types.candid.encoder import MAGIC
-from ic_types.candid.leb128 import decode_signed, decode_unsigned
+from ic_types.candid.byte_reader import ByteReader
 from ic_types.errors import CandidError
 
+MAGIC = b"DIDL"
 MAX_TYPES = 10_000
 """Entries of a type table, as in the canisters' own decoder."""
+_KEPT_HEADS = 16
+_KEPT_BYTES = 1024
 
 
-def read_head(raw: bytes) -> tuple[list[t.Type], int]:
+class Head(NamedTuple):
+    """What stands before the values."""
+
+    types: tuple[t.Type, ...]
+    """Types of the arguments, as the message declares them."""
+    position: int
+    """Where the values start."""
+    table_size: int
+    plans: dict[tuple[int, int], Any]
+    """How its records are read at expected types; the decoder's own."""
+
+
+_heads: dict[bytes, Head] = {}
+"""Heads read lately. A head says itself where it ends, so a message that starts with one of them has that one."""
+
+
+def read_head(raw: bytes) -> Head:
     """The argument types and the position of the first value.
 
     Raises: CandidError naming the byte.
     """
+    for known, head in tuple(_heads.items()):
+        if raw.startswith(known):
+            return head
     if raw[:4] != MAGIC:
         raise CandidError(f"not a Candid message: it starts with {raw[:4]!r} instead of {MAGIC!r}")
-    return _HeadReader(raw).read()
+    head = _HeadReader(raw).read()
+    if head.position <= _KEPT_BYTES:
+        while len(_heads) >= _KEPT_HEADS:
+            _heads.pop(next(iter(_heads)), None)
+        _heads[raw[: head.position]] = head
+    return head
 
 
-class _HeadReader:
+class _HeadReader(ByteReader):
     def __init__(self, raw: bytes) -> None:
-        self.raw = raw
-        self.position = 4
+        super().__init__(raw, len(MAGIC))
         self.table: list[t.Rec] = []
-        self.methods: list[t.Rec] = []
+        self.methods: list[tuple[int, bytes, t.Rec]] = []
 
-    def read(self) -> tuple[list[t.Type], int]:
-        """Argument types and the position of the values."""
+    def read(self) -> Head:
+        """Type table and argument types."""
         count = self.unsigned()
         if count > MAX_TYPES:
-            raise CandidError(f"the type table has {count} entries; at most {MAX_TYPES} are allowed")
+            raise CandidError(f"byte {len(MAGIC)}: the type table has {count} entries; at most {MAX_TYPES} are allowed")
         self.table = [t.Rec(f"table{n}") for n in range(count)]
         for entry in self.table:
             entry.target = self.entry()
-        for method in self.methods:
+        for start, name, method in self.methods:
             if type(method.target) is not t.Func:
-                raise CandidError("a method of a service in the type table is not a function")
-        args = [self.index() for _ in range(self.count())]
-        return args, self.position
-
-    def unsigned(self) -> int:
-        """The next unsigned number."""
-        number, self.position = decode_unsigned(self.raw, self.position)
-        return number
+                raise CandidError(f"byte {start}: method {shown(name)} of a service is not a function")
+        args = tuple([self.index() for _ in range(self.count())])
+        return Head(args, self.position, count, {})
 
     def count(self) -> int:
         """A number of things that take at least one byte each."""
@@ -58,19 +80,10 @@ class _HeadReader:
             raise CandidError(f"byte {start}: {number} items are announced, more than there are bytes left")
         return number
 
-    def take(self, size: int) -> bytes:
-        """The next bytes."""
-        end = self.position + size
-        if end > len(self.raw):
-            raise CandidError(f"byte {self.position}: {size} bytes are announced, {len(self.raw) - self.position} are left")
-        data = self.raw[self.position : end]
-        self.position = end
-        return data
-
     def index(self) -> t.Type:
         """A reference: a primitive type or an entry of the table."""
         start = self.position
-        number, self.position = decode_signed(self.raw, start)
+        number = self.signed()
         if 0 <= number < len(self.table):
             return self.table[number]
         if (prim := t.BY_OPCODE.get(number)) is not None:
@@ -80,7 +93,7 @@ class _HeadReader:
     def entry(self) -> t.Type:
         """A type definition."""
         start = self.position
-        opcode, self.position = decode_signed(self.raw, start)
+        opcode = self.signed()
         match opcode:
             case -18:
                 return t.Opt(self.index())
@@ -118,8 +131,9 @@ class _HeadReader:
         results = tuple([self.index() for _ in range(self.count())])
         start = self.position
         codes = self.take(self.count())
-        if any(not 1 <= code <= len(t.ANNOTATIONS) for code in codes):
-            raise CandidError(f"byte {start}: unknown function annotation among {list(codes)}")
+        wrong = next((code for code in codes if not 1 <= code <= len(t.ANNOTATIONS)), None)
+        if wrong is not None:
+            raise CandidError(f"byte {start}: {wrong} is no function annotation; allowed are 1 to {len(t.ANNOTATIONS)}")
         return t.Func(args, results, tuple(name for n, name in enumerate(t.ANNOTATIONS, 1) if n in codes))
 
     def service(self) -> t.Service:
@@ -130,14 +144,19 @@ class _HeadReader:
             start = self.position
             name = self.take(self.unsigned())
             if number and name <= before:
-                raise CandidError(f"byte {start}: method {name!r} after {before!r}; names ascend")
+                raise CandidError(f"byte {start}: method {shown(name)} after {shown(before)}; names ascend")
             before = name
             method = self.index()
             if not isinstance(method, t.Rec):
-                raise CandidError(f"byte {start}: method {name!r} has type {method}, which is not a function")
-            self.methods.append(method)
+                raise CandidError(f"byte {start}: method {shown(name)} has type {method}, which is not a function")
+            self.methods.append((start, name, method))
             try:
                 found.append((name.decode(), method))
             except UnicodeDecodeError:
-                raise CandidError(f"byte {start}: method name {name!r} is not UTF-8") from None
+                raise CandidError(f"byte {start}: method name {shown(name)} is not UTF-8") from None
         return t.Service(tuple(found))
+
+
+def shown(name: bytes) -> str:
+    """A name of any length as errors show it."""
+    return repr(name) if len(name) <= 40 else f"{name[:40]!r}..."

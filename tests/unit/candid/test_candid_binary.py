@@ -94,7 +94,7 @@ REFUSED = [
     ("a method that is no function", "02 6e 7e 69 01 01 61 00 00", [], "is not a function"),
     ("a method of primitive type", "01 69 01 01 61 68 00", [], "has type principal, which is not a function"),
     ("a method name that is not UTF-8", "02 6a 00 00 00 69 01 01 ff 00 00", [], "method name b'\\xff' is not UTF-8"),
-    ("an unknown annotation", "01 6a 00 00 01 04 00", [], "unknown function annotation among [4]"),
+    ("an unknown annotation", "01 6a 00 00 01 04 00", [], "byte 8: 4 is no function annotation; allowed are 1 to 3"),
     ("a missing argument", "00 00", [t.nat], "argument 0 is missing; its type is nat"),
     ("the wrong type", "00 01 7e 01", [t.nat], "argument 0: expected nat, found bool"),
     ("a nat8 at nat", "00 01 7b 01", [t.nat], "argument 0: expected nat, found nat8"),
