@@ -159,6 +159,33 @@ def combine_and_verify(
     return Combined(signature, wrong)
 
 
+# --- points, for keys that derive from others
+
+
+def add_to_public_key(key: bytes, offset: int) -> bytes:
+    """The public key of a secret that is larger by `offset`. Raises: ValueError when `key` is none."""
+    return _backend.to_bytes(_backend.sum_g2([_key_point(key), _backend.g2_generator()], [1, offset]))
+
+
+def is_g1_point(raw: bytes) -> bool:
+    """Whether these bytes are a point of G1 (zero is one) in its compressed form."""
+    try:
+        return len(raw) == 48 and _backend.to_bytes(_backend.g1(raw)) == raw
+    except ValueError:
+        return False
+
+
+def hash_to_point(message: bytes, domain: bytes) -> bytes:
+    """The point of G1 that RFC 9380 gives a message under this domain."""
+    return _backend.to_bytes(_backend.hash_to_g1(message, domain))
+
+
+def multiply_g1(terms: Sequence[tuple[bytes | None, int]]) -> bytes:
+    """The sum of multiples of points of G1; None is the generator. Raises: ValueError when one is no point."""
+    points = [_backend.g1_generator() if raw is None else _backend.g1(raw) for raw, _ in terms]
+    return _backend.to_bytes(_backend.sum_g1(points, [factor for _, factor in terms]))
+
+
 def to_der(key: bytes) -> bytes:
     """DER form (133 bytes) of a public key."""
     assert len(key) == 96, f"BLS public key of {len(key)} bytes"

@@ -29,7 +29,7 @@ class Backend(Protocol):
 
     name: str
 
-    def hash_to_g1(self, message: bytes) -> Any:
+    def hash_to_g1(self, message: bytes, domain: bytes = DST) -> Any:
         """The point of a message, cached."""
 
     def g1(self, raw: bytes, *, checked: bool = True) -> Any:
@@ -46,6 +46,9 @@ class Backend(Protocol):
 
     def to_bytes(self, point: Any) -> bytes:
         """Compressed form."""
+
+    def g1_generator(self) -> Any:
+        """Generator of G1."""
 
     def g2_generator(self) -> Any:
         """Generator of G2."""
@@ -64,7 +67,7 @@ class BlspyBackend:
 
         self._g1, self._g2 = blspy.G1Element, blspy.G2Element
         self._generator = blspy.G2Element.generator()
-        self.hash_to_g1 = lru_cache(1024)(lambda message: blspy.G1Element.from_message(message, DST))
+        self.hash_to_g1 = lru_cache(1024)(lambda message, domain=DST: blspy.G1Element.from_message(message, domain))
         self.g2 = lru_cache(1024)(blspy.G2Element.from_bytes)
 
     def g1(self, raw: bytes, *, checked: bool = True) -> Any:
@@ -95,6 +98,10 @@ class BlspyBackend:
         """Compressed form."""
         return bytes(point)
 
+    def g1_generator(self) -> Any:
+        """Generator of G1."""
+        return self._g1.generator()
+
     def g2_generator(self) -> Any:
         """Generator of G2."""
         return self._generator
@@ -118,7 +125,7 @@ class ArkworksBackend:
 
         self._library = library
         self._generator = library.G2Point()
-        self.hash_to_g1 = lru_cache(1024)(lambda message: library.G1Point.hash_to_curve(message, DST))
+        self.hash_to_g1 = lru_cache(1024)(lambda message, domain=DST: library.G1Point.hash_to_curve(message, domain))
         self.g2 = lru_cache(1024)(library.G2Point.from_compressed_bytes)
 
     def g1(self, raw: bytes, *, checked: bool = True) -> Any:
@@ -140,6 +147,10 @@ class ArkworksBackend:
     def to_bytes(self, point: Any) -> bytes:
         """Compressed form."""
         return bytes(point.to_compressed_bytes())
+
+    def g1_generator(self) -> Any:
+        """Generator of G1."""
+        return self._library.G1Point()
 
     def g2_generator(self) -> Any:
         """Generator of G2."""
