@@ -34,12 +34,14 @@ class CoordinatorConfig:
     replay_dir: str | None = None
     """Run directory that is replayed."""
     faults: tuple[str, ...] = ()
-    """`flip:node,canister,page,byte@height`."""
+    """`flip:node,canister,page,byte@height`, `forge:subnet,canister,cycles@height`."""
     nodes_endpoint: str | None = None
     """Where nodes connect; by default an ipc socket in the socket folder."""
     round_timeout_s: int = 600
     """A node that gives no answer for so long is killed and started again; a safety net, far above any honest round."""
     trace: bool = False
+    check_invariants: bool = False
+    """Check all invariants after every round; the first breach ends the run."""
     batch_size: int = 100
     reuse_instances: bool = True
     max_sandboxes: int = 500

@@ -13,6 +13,7 @@ from configs.limits import SubnetLimits
 from ic_types import wire
 from ic_types.messages import Ingress
 from ic_types.principal import CanisterId, NodeId, Principal, SubnetId
+from subnet.account import SubnetAccount
 
 
 @wire.message
@@ -70,8 +71,10 @@ class NodeConfig:
     rehash_rounds: int = 100
     """Every page is re-read and re-hashed at least once in so many rounds."""
     trace: bool = False
+    check_invariants: bool = False
+    """Tell after every round what the invariants are checked with."""
     faults: tuple[str, ...] = ()
-    """`flip:...@height` plans for this node."""
+    """`flip:...@height` and `forge:...@height` plans for this node."""
 
 
 @wire.message
@@ -153,6 +156,8 @@ class RoundResult:
     """Wall time per stage on this node, for benchmarks; never feeds a decision."""
     stage_cpu_ns: dict[str, int] = field(default_factory=dict)
     """CPU time of the node's own thread per stage."""
+    account: SubnetAccount | None = None
+    """For the check of the invariants, if the node is asked for it."""
 
 
 @wire.message

@@ -112,6 +112,7 @@ class ChaosRun:
         while self.node.driver.busy:
             self.node.driver.step(50)
         self.record.queries.sort(key=lambda reply: reply.cookie)
+        self.node.check()
         return self.record
 
     def one_round(self, messages: list[Ingress], queries: list[QueryRequest]) -> None:

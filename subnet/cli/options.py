@@ -24,11 +24,18 @@ _EXECUTION = (
     click.option("--fresh-interpreters", is_flag=True, help="Every node in an interpreter of its own, with its own hash seed."),
     click.option("--batch-size", type=int, default=100, metavar="N", help="Messages sent to a sandbox at once (100)."),
     click.option("--no-reuse", is_flag=True, help="A fresh Wasm instance for every message."),
+    click.option(
+        "--check-invariants", is_flag=True, help="Check every invariant after every round; a breach ends the run (exit code 1)."
+    ),
     click.option("--max-sandboxes", type=int, default=500, metavar="N", help="Sandbox processes of one node (500)."),
 )
 _FAULTS = (
     click.option(
-        "--fault", "faults", multiple=True, metavar="SPEC", help="flip:NODE,CANISTER,PAGE,BYTE@HEIGHT damages a byte."
+        "--fault",
+        "faults",
+        multiple=True,
+        metavar="SPEC",
+        help="flip:NODE,CANISTER,PAGE,BYTE@HEIGHT damages a byte; forge:SUBNET,CANISTER,CYCLES@HEIGHT makes cycles of nothing.",
     ),
     click.option("--trace", is_flag=True, help="Record the way of every message in events.sqlite."),
 )
@@ -71,6 +78,7 @@ def run_options(options: dict[str, Any]) -> RunOptions:
         fresh_interpreters=options["fresh_interpreters"],
         faults=tuple(options.get("faults", ())),
         trace=options.get("trace", False),
+        check_invariants=options["check_invariants"],
         batch_size=options["batch_size"],
         reuse_instances=not options["no_reuse"],
         max_sandboxes=options["max_sandboxes"],

@@ -7,6 +7,7 @@ no canister state: what it decides follows from the journal, the pool and what t
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -14,6 +15,7 @@ import structlog
 from ic_types import wire
 from ic_types.errors import EnvelopeError, NetworkError
 from subnet import control_protocol as cp
+from subnet.account import check_accounts, report_of
 from subnet.coordinator.agreement import Divergence
 from subnet.coordinator.batch_maker import streams_are_quiet
 from subnet.coordinator.batch_source import BatchSource
@@ -71,6 +73,8 @@ class Coordinator:
     book: RequestBook = field(default_factory=RequestBook)
     goals: list[Goal] = field(default_factory=list)
     failure: Failure | None = None
+    broken: bool = False
+    """An invariant was found broken after a round."""
     replay_to: int = 0
     """Batches up to this height come from the journal."""
     replay_only: bool = False
@@ -97,7 +101,11 @@ class Coordinator:
         self.keeper.max_in_flight = per_node
         self._dispatcher = dispatcher
         round_hooks = RoundHooks(
-            certified=self._on_certified, finished=self._on_finished, diverged=self._on_diverged, fail=self.fail
+            certified=self._on_certified,
+            sound=self._is_sound,
+            finished=self._on_finished,
+            diverged=self._on_diverged,
+            fail=self.fail,
         )
         self.rounds = Rounds(self.network, self.ports, dispatcher, round_hooks, self.stages)
         self.started_at = self.ports.clock()
@@ -265,6 +273,15 @@ class Coordinator:
             self.driving.prepare(height + 1)
 
     # --- what rounds tell
+
+    def _is_sound(self, results: Sequence[RoundResult]) -> bool:
+        """Checks the invariants, if the nodes were asked for their accounts."""
+        accounts = [result.account for result in results if result.account is not None]
+        breaches = check_accounts(accounts)
+        if breaches:
+            self.broken = True
+            self.fail(report_of(breaches, results[0].height), 1)
+        return not breaches
 
     def _on_certified(self, subnet: Subnet, result: RoundResult) -> None:
         height = result.height

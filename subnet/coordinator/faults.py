@@ -1,7 +1,11 @@
 """Faults that a run is asked to suffer: read, checked against the plan, handed to the node they strike.
 
-Rule module. `flip:NODE,CANISTER,PAGE,BYTE@HEIGHT`, e.g. `flip:app-1/2,ledger,0,17@40`: before the batch of that height is
-executed, the node damages one byte of its committed memory. The node's side is `subnet.node.faults`.
+Rule module. Before the batch of that height is executed,
+
+    flip:NODE,CANISTER,PAGE,BYTE@HEIGHT     one node damages one byte of its committed memory: the nodes differ
+    forge:SUBNET,CANISTER,CYCLES@HEIGHT     all nodes of a subnet put cycles out of nothing into a balance: an invariant breaks
+
+The nodes' side is `subnet.node.faults`.
 """
 
 from __future__ import annotations
@@ -15,7 +19,9 @@ from ic_types.units import OS_PAGE_BYTES
 from subnet.coordinator.network_plan import NetworkPlan
 
 FORM = "flip:NODE,CANISTER,PAGE,BYTE@HEIGHT"
-_FAULT = re.compile(r"flip:([^,@]+),([^,@]+),([0-9]+),([0-9]+)@([0-9]+)")
+FORGE_FORM = "forge:SUBNET,CANISTER,CYCLES@HEIGHT"
+_FLIP = re.compile(r"flip:([^,@]+),([^,@]+),([0-9]+),([0-9]+)@([0-9]+)")
+_FORGE = re.compile(r"forge:([^,@]+),([^,@]+),([0-9]+)@([0-9]+)")
 
 
 def resolve_faults(faults: Sequence[str], plan: NetworkPlan) -> tuple[str, ...]:
@@ -27,17 +33,36 @@ def resolve_faults(faults: Sequence[str], plan: NetworkPlan) -> tuple[str, ...]:
 
 
 def _resolve(fault: str, plan: NetworkPlan) -> str:
-    match = _FAULT.fullmatch(fault)
+    forged = _FORGE.fullmatch(fault)
+    if forged is not None:
+        return _resolve_forge(fault, *forged.groups(), plan=plan)
+    match = _FLIP.fullmatch(fault)
     if match is None:
-        raise ConfigError(f"fault {fault!r} has not the form {FORM}, e.g. flip:app-1/2,ledger,0,17@40")
+        raise ConfigError(
+            f"fault {fault!r} has not the form {FORM}, e.g. flip:app-1/2,ledger,0,17@40, nor the form {FORGE_FORM}, e.g. "
+            f"forge:app-1,ledger,1000@40"
+        )
     node, canister, page, byte, height = match.groups()
     place = _subnet_of(fault, node, plan)
     canister_id = _canister(fault, canister, place, plan)
     if int(byte) >= OS_PAGE_BYTES:
         raise ConfigError(f"fault {fault!r}: byte {byte} is outside a page; allowed are 0 to {OS_PAGE_BYTES - 1}")
+    _check_height(fault, height)
+    return f"flip:{node},{canister_id.to_text()},{int(page)},{int(byte)}@{int(height)}"
+
+
+def _resolve_forge(fault: str, subnet: str, canister: str, cycles: str, height: str, *, plan: NetworkPlan) -> str:
+    names = [one.name for one in plan.subnets]
+    if subnet not in names:
+        raise ConfigError(f"fault {fault!r}: {subnet!r} is no subnet; subnets: {', '.join(names)}")
+    canister_id = _canister(fault, canister, names.index(subnet), plan)
+    _check_height(fault, height)
+    return f"forge:{subnet},{canister_id.to_text()},{int(cycles)}@{int(height)}"
+
+
+def _check_height(fault: str, height: str) -> None:
     if int(height) < 1:
         raise ConfigError(f"fault {fault!r}: height {height} is before the first round; allowed are 1 and more")
-    return f"flip:{node},{canister_id.to_text()},{int(page)},{int(byte)}@{int(height)}"
 
 
 def _subnet_of(fault: str, node: str, plan: NetworkPlan) -> int:

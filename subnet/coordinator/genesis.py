@@ -110,5 +110,6 @@ def node_config(
         max_in_flight=max_in_flight or max(1, subnet.limits.scheduler_cores),
         rehash_rounds=plan.rehash_rounds,
         trace=config.trace,
-        faults=tuple(fault for fault in config.faults if fault.partition(":")[2].split(",")[0] == name),
+        check_invariants=config.check_invariants,
+        faults=tuple(fault for fault in config.faults if fault.partition(":")[2].split(",")[0] in (name, subnet.name)),
     )

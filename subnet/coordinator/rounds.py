@@ -40,6 +40,8 @@ class RoundHooks:
 
     certified: Callable[[Subnet, RoundResult], None]
     """A subnet's answer is agreed on and certified."""
+    sound: Callable[[Sequence[RoundResult]], bool]
+    """Whether the answers of all subnets may be certified, as far as invariants are checked; if not, the round doesn't end."""
     finished: Callable[[], None]
     """All is done for this height."""
     diverged: Callable[[Subnet, tuple[tuple[int, ...], ...]], None]
@@ -109,7 +111,7 @@ class Rounds:
             self.hooks.diverged(subnet, groups)
             return
         self._open.discard(subnet.place)
-        if not self._open:
+        if not self._open and self.hooks.sound([_any(one) for one in self.network.subnets]):
             self._certify()
 
     # --- certification
@@ -162,7 +164,7 @@ class Rounds:
             log.error("coordinator.wrong_share", node=f"{subnet.plan.name}/{index}", height=self.height)
 
     def _adopt(self, subnet: Subnet, signature: bytes, tape: bytes) -> None:
-        result = next(iter(subnet.results[node.index] for node in subnet.live()))
+        result = _any(subnet)
         subnet.height, subnet.state_hash, subnet.root_hash = self.height, result.state_hash, result.root_hash
         subnet.signature, subnet.randomness = signature, tape
         subnet.heads = {head.peer: head for head in result.heads}
@@ -212,3 +214,8 @@ class Rounds:
         self._fetched = {}
         self.network.height, self.height = self.height, 0
         self.hooks.finished()
+
+
+def _any(subnet: Subnet) -> RoundResult:
+    """What the live nodes of a subnet answered, all the same."""
+    return subnet.results[subnet.live()[0].index]

@@ -55,10 +55,17 @@ def summarise(coordinator: Coordinator, canisters: Mapping[str, Sequence[Mapping
         "latency_rounds": {"p50": p50, "p95": p95, "max": most},
         "phases": _phases(coordinator),
         "invariants": [
+            *_after_every_round(coordinator),
             {"name": "all hashes agreed", "holds": coordinator.failure is None or coordinator.failure.exit_code != 3},
             {"name": "every call answered at most once", "holds": book.answered_twice == 0 and book.unexpected == 0},
         ],
     }
+
+
+def _after_every_round(coordinator: Coordinator) -> list[dict[str, Any]]:
+    if not coordinator.config.check_invariants:
+        return []
+    return [{"name": "every invariant after every round", "holds": not coordinator.broken}]
 
 
 def _version() -> str:

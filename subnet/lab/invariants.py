@@ -12,10 +12,12 @@ from typing import Any
 
 import cbor2
 
+from ic_types import wire
 from ic_types.candid.decoder import decode
 from ic_types.candid.types import field_id
 from ic_types.errors import CandidError, NetworkError
-from ic_types.principal import ANONYMOUS, CanisterId, Principal, SubnetId
+from ic_types.principal import ANONYMOUS, CanisterId, SubnetId
+from subnet.account import SubnetAccount, check_accounts, count_travelling
 from subnet.control import ControlClient
 from subnet.control_protocol import Description
 from subnet.lab.run_dir import RecordedInvariant
@@ -102,17 +104,6 @@ def audit_cycles(client: ControlClient, description: Description) -> CyclesAudit
     return CyclesAudit(subnets=tuple(subnets), travelling=count_travelling(bodies))
 
 
-def count_travelling(bodies: Mapping[SubnetId, Mapping[str, Any]]) -> int:
-    """Cycles of stream messages that the other side has not taken in, or has refused and that have not come back yet."""
-    total = 0
-    for source, body in bodies.items():
-        for peer, rows in body["travelling"].items():
-            reverse = bodies[Principal(peer)]["streams"].get(bytes(source), [0, 0, 0, []])
-            signals_end, refused = reverse[2], set(reverse[3])
-            total += sum(cycles for index, cycles in rows if index >= signals_end or index in refused)
-    return total
-
-
 def _inspected(client: ControlClient, subnet: SubnetId, what: str) -> dict[str, Any]:
     body = cbor2.loads(client.inspect(subnet, what))
     if not isinstance(body, dict) or "error" in body:
@@ -143,7 +134,13 @@ def _book(summary: Mapping[str, Any], may_be_open: bool) -> list[Invariant]:
     ingress = summary["ingress"]
     answered, pending = ingress["replied"] + ingress["rejected"], ingress["pending"]
     detail = f"{answered:,} of {ingress['submitted']:,} calls" + (f", {pending:,} pending" if pending else "")
+    every_round = [
+        Invariant(one["name"], one["holds"], f"{summary['rounds']:,} heights")
+        for one in summary["invariants"]
+        if one["name"] == "every invariant after every round"
+    ]
     return [
+        *every_round,
         Invariant("all hashes agreed", agreed["holds"], heights),
         Invariant("every call answered exactly once", once["holds"] and (may_be_open or pending == 0), detail),
     ]
@@ -209,10 +206,10 @@ def _cycles(client: ControlClient, description: Description) -> list[Invariant]:
 
 
 def _canisters(client: ControlClient, description: Description) -> Invariant:
-    broken: list[str] = []
-    for record in description.registry.subnets:
-        broken += [f"{record.name}: {text}" for text in _inspected(client, record.subnet_id, "invariants")["broken"]]
-    return Invariant("state sound on every subnet", not broken, "; ".join(broken[:3]) or "queues, calls, ingress history")
+    told = [_inspected(client, record.subnet_id, "invariants")["account"] for record in description.registry.subnets]
+    breaches = check_accounts([wire.decode(raw, SubnetAccount) for raw in told])
+    detail = "; ".join(one.text() for one in breaches[:3])
+    return Invariant("state sound on every subnet", not breaches, detail or "queues, calls, ingress history")
 
 
 def all_hold(invariants: Sequence[Invariant]) -> bool:

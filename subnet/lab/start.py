@@ -31,6 +31,8 @@ class RunOptions:
     faults: tuple[str, ...] = ()
     trace: bool = False
     """Trace events into the run's events."""
+    check_invariants: bool = False
+    """Check all invariants after every round; the first breach ends the network with a report."""
     batch_size: int = 100
     """Messages sent to a sandbox at once."""
     reuse_instances: bool = True
@@ -88,6 +90,7 @@ def _base(name: str, options: RunOptions) -> CoordinatorConfig:
         fresh_interpreters=options.fresh_interpreters,
         faults=options.faults,
         trace=options.trace,
+        check_invariants=options.check_invariants,
         batch_size=options.batch_size,
         reuse_instances=options.reuse_instances,
         max_sandboxes=options.max_sandboxes,

@@ -96,6 +96,7 @@ def network(
     fresh_interpreters: bool = False,
     faults: Iterable[str] = (),
     trace: bool = False,
+    check_invariants: bool = False,
     batch_size: int = 100,
     reuse_instances: bool = True,
     max_sandboxes: int = 500,
@@ -104,7 +105,8 @@ def network(
 
     `topology` is a file, the values that such a file would hold, or a loaded one; without it, one subnet of one node. `seed`,
     `nodes` and `overrides` (`"subnet.app.nodes=4"`) are those of the command line. `out` is a run directory to keep; without it
-    nothing is kept. With `workload` the topology's workload is driven as rounds are made. Paths in a dict start at `base`.
+    nothing is kept. With `workload` the topology's workload is driven as rounds are made. With `check_invariants` every
+    invariant is checked after every round, and a breach is a NetworkError. Paths in a dict start at `base`.
 
     Raises: BadInput when the topology is wrong, naming key, what was found and what is allowed.
     """
@@ -120,6 +122,7 @@ def network(
         fresh_interpreters=fresh_interpreters,
         faults=tuple(faults),
         trace=trace,
+        check_invariants=check_invariants,
         batch_size=batch_size,
         reuse_instances=reuse_instances,
         max_sandboxes=max_sandboxes,

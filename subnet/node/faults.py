@@ -1,20 +1,21 @@
-"""Faults that a run asks a node to make: damage in its own committed memory.
+"""Faults that a run asks a node to make: damage in its own state.
 
 Rule module. `flip:NODE,CANISTER,PAGE,BYTE@HEIGHT` flips a bit of one byte of a canister's heap before the batch of that
 height is executed, behind the back of the page digests, and ends the canister's sandboxes so that the next message sees it.
+`forge:SUBNET,CANISTER,CYCLES@HEIGHT` adds cycles that nobody minted to a balance, on every node of the subnet alike.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from ic_types.errors import ConfigError
 from ic_types.principal import CanisterId, Principal
-from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
+from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES, Cycles
 
 if TYPE_CHECKING:
     from subnet.node.replica import Replica
@@ -22,12 +23,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("node")
 _PAGES_EACH = WASM_PAGE_BYTES // OS_PAGE_BYTES
-_FORM = re.compile(r"flip:([^,@]+),([^,@]+),(\d+),(\d+)@(\d+)")
+_FLIP = re.compile(r"flip:([^,@]+),([^,@]+),(\d+),(\d+)@(\d+)")
+_FORGE = re.compile(r"forge:([^,@]+),([^,@]+),(\d+)@(\d+)")
+
+
+class FaultPlan(Protocol):
+    """One fault."""
+
+    def strike(self, replica: Replica, height: int) -> None:
+        """Do the damage if its time has come."""
 
 
 @dataclass(frozen=True, slots=True)
-class FaultPlan:
-    """One flip."""
+class Flip:
+    """Damage in one node's memory: its state differs from the others'."""
 
     canister_id: CanisterId
     page: int
@@ -48,6 +57,27 @@ class FaultPlan:
         log.warning("fault.flipped", canister=str(self.canister_id), page=self.page, byte=self.byte, height=height)
 
 
+@dataclass(frozen=True, slots=True)
+class Forge:
+    """Cycles out of nothing: all nodes agree on a state that breaks an invariant."""
+
+    canister_id: CanisterId
+    cycles: int
+    height: int
+
+    def strike(self, replica: Replica, height: int) -> None:
+        """Add the cycles if their time has come and the canister exists."""
+        if height != self.height:
+            return
+        canister = replica.state.canisters.get(self.canister_id)
+        if canister is None:
+            log.error("fault.missed", canister=str(self.canister_id), height=height)
+            return
+        canister.balance = Cycles(canister.balance + self.cycles)
+        replica.state.canisters.touch(self.canister_id)
+        log.warning("fault.forged", canister=str(self.canister_id), cycles=self.cycles, height=height)
+
+
 def parse_faults(config: NodeConfig) -> list[FaultPlan]:
     """The plans of this node.
 
@@ -61,10 +91,15 @@ def parse_fault(text: str) -> FaultPlan:
 
     Raises: ConfigError when it has another form.
     """
-    match = _FORM.fullmatch(text)
+    forged = _FORGE.fullmatch(text)
+    if forged is not None:
+        return Forge(Principal.from_text(forged[2]), int(forged[3]), int(forged[4]))
+    match = _FLIP.fullmatch(text)
     if match is None:
-        raise ConfigError(f"fault {text!r}: expected flip:NODE,CANISTER,PAGE,BYTE@HEIGHT")
+        raise ConfigError(
+            f"fault {text!r}: expected flip:NODE,CANISTER,PAGE,BYTE@HEIGHT or forge:SUBNET,CANISTER,CYCLES@HEIGHT"
+        )
     _, canister, page, byte, height = match.groups()
     if int(byte) >= OS_PAGE_BYTES:
         raise ConfigError(f"fault {text!r}: a page has bytes 0 to {OS_PAGE_BYTES - 1}")
-    return FaultPlan(Principal.from_text(canister), int(page), int(byte), int(height))
+    return Flip(Principal.from_text(canister), int(page), int(byte), int(height))

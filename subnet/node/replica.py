@@ -42,6 +42,7 @@ from subnet.protocol import (
 )
 from subnet.random_tape import tape_message
 from subnet.state.genesis import genesis_state
+from subnet.state.invariants import account_of
 from subnet.state.state_hash import StateHash
 from subnet.state.world import RoundWorld
 from xnet.slice import make_slice
@@ -119,6 +120,7 @@ class Replica:
             stats=_stats(counts, self),
             stage_ns=stages,
             stage_cpu_ns=cpu_stages,
+            account=account_of(self.state) if self.config.check_invariants else None,
         )
         lap("sign")
         return replace(result, trace=take_trace())

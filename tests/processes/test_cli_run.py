@@ -199,3 +199,20 @@ def test_a_module_that_the_subnet_refuses_is_bad_input(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
     wait_until_nothing_is_left(tmp_path)
+
+
+def test_a_broken_invariant_ends_the_run_with_exit_code_1(tmp_path: Path) -> None:
+    """Cycles out of nothing: with --check-invariants the run ends in that very round and says what, where and how much."""
+    arguments = ("run", write(tmp_path, COUNTER), "--check-invariants", "--out")
+    sound = icsim(tmp_path, *arguments, "sound")
+    assert sound.returncode == 0, sound.stdout + sound.stderr
+    assert "every invariant after every round" in sound.stdout
+    done = icsim(tmp_path, *arguments, "out", "--fault", "forge:nns,counter,1234@5")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "icsim: an invariant is broken at height 5: subnet nns: minted - burned - lost = " in done.stderr
+    assert "+1,234 cycles" in done.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["outcome"] == "failed"
+    assert {"name": "every invariant after every round", "holds": False, "detail": ""} in summary["invariants"]
+    assert heights(tmp_path / "out") == [row for row in heights(tmp_path / "sound") if row["height"] < 5]
+    wait_until_nothing_is_left(tmp_path)

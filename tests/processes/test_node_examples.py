@@ -42,6 +42,7 @@ def node(folder: Path) -> Iterator[LoneNode]:
     network, shares = network_record()
     made = LoneNode(folder, network, "app", shares["app"][0], limits=LIMITS)
     yield made
+    made.check()
     made.close()
 
 

@@ -110,6 +110,8 @@ def scene() -> Iterator[Scene]:
             assert back is not None
             made.left.round(slices=(back,))
             yield made
+            for node in (*nodes.values(), twin):
+                node.check()
         finally:
             for node in (*nodes.values(), twin):
                 node.close()

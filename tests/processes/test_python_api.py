@@ -163,3 +163,13 @@ def test_bad_topologies_raise_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(icsim.BadInput, match="not empty"):
         icsim.network(out=tmp_path).start()
+
+
+def test_invariants_checked_after_every_round(icsim_network: Callable[..., icsim.Network]) -> None:
+    """Sound rounds pass; forged cycles end the network with a report, in the round in which they appear."""
+    net = icsim_network(TWO_SUBNETS, check_invariants=True, faults=["forge:app,there,55@12"])
+    net.tick(11 - net.height)
+    with pytest.raises(icsim.NetworkError, match=r"an invariant is broken at height 12: subnet app: minted .* \+55 cycles"):
+        net.tick()
+    broken = [one.name for one in net.invariants() if not one.holds]
+    assert "every invariant after every round" in broken

@@ -35,6 +35,7 @@ from subnet.management import candid_types
 from subnet.node.driver import Driver
 from subnet.node.replica import Replica
 from subnet.protocol import Batch, CertifiedSlice, Certify, NetworkRecord, NodeConfig, RoundResult, SubnetRecord
+from subnet.state.invariants import check_invariants
 
 ROOT = Path(__file__).resolve().parents[2]
 GENESIS_NS = 1_700_000_000_000_000_000
@@ -179,6 +180,11 @@ class LoneNode:
         value = {"mode": {"install": None}, "canister_id": canister_id, "wasm_module": wasm, "arg": arg}
         self.manage("install_code", candid_types.INSTALL_CODE, value)
         return canister_id
+
+    def check(self) -> None:
+        """All invariants hold and every cycle is accounted for."""
+        breaches = check_invariants([self.replica.state])
+        assert not breaches, "\n".join(one.text() for one in breaches)
 
     def close(self) -> None:
         """End all sandboxes."""

@@ -12,10 +12,9 @@ from ic_types.candid.types import Type
 from ic_types.messages import Ingress
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId
 from message_routing.cycles_flow import cycles_of
-from scheduler.invariants import check_invariants
 from subnet.management import candid_types
 from subnet.protocol import CertifiedSlice, Certify, IngressOutcome, RoundResult, SliceRequest
-from subnet.state.audit import audit_cycles
+from subnet.state.invariants import check_invariants
 from tests.support.lone_node import LoneNode, helpers, network_record
 from xnet.stream import Stream
 
@@ -94,15 +93,8 @@ class LoneWorld:
 
     def check(self) -> None:
         """Every cycle is somewhere, on each subnet and between them; every canister's invariants hold."""
-        sent = received = returned = 0
-        for name, node in self.nodes.items():
-            audit = audit_cycles(node.replica.state)
-            assert audit.difference == 0, f"subnet {name} at height {node.replica.state.height}: {audit}"
-            sent, received, returned = sent + audit.sent, received + audit.received, returned + audit.returned
-            for canister_id in node.replica.state.canisters:
-                check_invariants(node.replica.state.canisters[canister_id])
-            node.replica.state.history.check_invariants()
-        assert sent - received - returned == self.travelling()
+        breaches = check_invariants([node.replica.state for node in self.nodes.values()])
+        assert not breaches, "\n".join(one.text() for one in breaches)
 
     def close(self) -> None:
         """End all sandboxes."""
@@ -147,11 +139,12 @@ def signature_by(node: LoneNode, root: bytes) -> bytes:
 
 @contextmanager
 def lone_world(*names: str, **options: Any) -> Iterator[LoneWorld]:
-    """Subnets with these names."""
+    """Subnets with these names; at the end all invariants hold."""
     network, shares = network_record(names)
     with helpers() as folder:
         world = LoneWorld({name: LoneNode(folder, network, name, shares[name][0], **options) for name in names})
         try:
             yield world
+            world.check()
         finally:
             world.close()

@@ -16,13 +16,11 @@ from ic_types.messages import Ingress
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal
 from ic_types.reject import Payload, Reject, Reply
 from scheduler.canister import Canister
-from scheduler.invariants import check_invariants
 from scheduler.query import Query, execute_query, inspect_message
 from subnet.lab.universal import Program
 from subnet.management import candid_types
 from subnet.management.methods import METHODS
 from subnet.protocol import Batch, Certify, RoundResult
-from subnet.state.audit import audit_cycles
 from tests.support.lone_node import GENESIS_NS, SECOND, LoneNode, example, network_record
 
 USER = Principal(b"\x01a user\x02")
@@ -198,15 +196,6 @@ class SpecNode(LoneNode):
     def stop(self, canister_id: CanisterId) -> None:
         """Stop a canister without open calls."""
         self.done("stop_canister", {"canister_id": canister_id})
-
-    def check(self) -> None:
-        """All invariants hold and every cycle is accounted for."""
-        state = self.replica.state
-        for canister_id in state.canisters:
-            check_invariants(state.canisters[canister_id])
-        state.history.check_invariants()
-        audit = audit_cycles(state)
-        assert audit.difference == 0, audit
 
 
 def management_arg(method: str, value: Any = None) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ic_types.principal import Principal
-from subnet.lab.invariants import CyclesAudit, CyclesOfSubnet, _book, _workload, count_travelling
+from subnet.account import count_travelling
+from subnet.lab.invariants import CyclesAudit, CyclesOfSubnet, _book, _workload
 
 A, B = Principal(b"a"), Principal(b"b")
 
