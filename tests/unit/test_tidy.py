@@ -20,11 +20,13 @@ BELOW: dict[str, tuple[str, ...]] = {
     "scheduler": ("message_routing", "sandbox", "configs", "ic_types"),
 }
 RULES = ("scheduler", "message_routing", "xnet", "sandbox", "configs", "ic_types")
-BELOW["subnet.protocol"] = ("configs", "ic_types")
+BELOW["subnet.account"] = ("ic_types",)
+BELOW["subnet.protocol"] = ("configs", "ic_types", "subnet.account")
 BELOW["subnet.certification"] = RULES
 BELOW["subnet.management"] = RULES
-BELOW["subnet.state"] = (*RULES, "subnet.certification", "subnet.management", "subnet.protocol")
+BELOW["subnet.state"] = (*RULES, "subnet.certification", "subnet.management", "subnet.account", "subnet.protocol")
 SHARED = (
+    "subnet.account",
     "subnet.protocol",
     "subnet.control",
     "subnet.control_protocol",
