@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from configs.argument import Argument, CallPlace, Names, numbered
@@ -15,7 +14,7 @@ from configs.keys import SETTINGS
 from configs.toml_table import Source, Table
 from configs.topology import ANONYMOUS_NAME, CanisterSettings, CanisterSpec, SubnetSpec
 from configs.wasm_info import WasmInfo, read_info
-from ic_types.candid.did import DidFile, load_did, parse_did
+from ic_types.candid.did import DidFile, load_did, parse_did, with_init_args
 from ic_types.errors import CandidError, ConfigError, InvalidPrincipal, InvalidWasm
 from ic_types.principal import MANAGEMENT_CANISTER, Principal
 
@@ -135,7 +134,7 @@ class CanisterReader:
         did = parse_did(info.candid, f"service file in {wasm.name}")
         if info.candid_args is None:
             return did
-        return replace(did, init=parse_did(info.candid_args, f"init arguments in {wasm.name}").init)
+        return with_init_args(did, info.candid_args, f"init arguments in {wasm.name}")
 
     def _init(self, part: Table, did: DidFile | None) -> Argument:
         if part.has("init_hex"):

@@ -6,16 +6,29 @@ Rule module, but for `load_did`, which reads files. Spec: Candid specification, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ic_types.candid import types as t
+from ic_types.candid.layout import laid_out
 from ic_types.candid.lexer import Cursor, Kind, Token
 from ic_types.candid.type_text import TypeParser
 from ic_types.errors import CandidError
 
-Reader = Callable[[str], "tuple[str, Reader]"]
-"""Gives the text of an imported file and the reader for that file's own imports."""
+Reader = Callable[[str], "ImportedFile"]
+"""Finds a file by the name that an import gives it, relative to the importing file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedFile:
+    """The text of a file that is imported."""
+
+    key: str
+    """The same for the same file, by whatever name it is imported."""
+    text: str
+    reader: Reader
+    """For its own imports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +39,15 @@ class DidFile:
     service: t.Service | None
     init: tuple[t.Type, ...] = ()
     """The service constructor's parameters; empty for a plain service."""
+
+    def __str__(self) -> str:
+        """The service file; what it was read from may have looked otherwise, but says the same."""
+        lines = [laid_out(f"type {name} = {t.definition(kind)}") + ";" for name, kind in self.types.items()]
+        if self.service is not None:
+            init = f"({', '.join(map(str, self.init))}) -> " if self.init else ""
+            methods = str(self.service).removeprefix("service ")
+            lines.append(laid_out(f"service : {init}{methods}"))
+        return "\n".join(lines) + "\n"
 
     def method(self, name: str) -> t.Func:
         """The type of a method.
@@ -44,8 +66,8 @@ def load_did(path: Path) -> DidFile:
 
     Raises: CandidError naming file, line and column.
     """
-    text, reader = _file_reader(path.parent)(path.name)
-    return parse_did(text, str(path), reader)
+    file = _file_reader(path.parent)(path.name)
+    return _Program(file.reader, file.key).parse(file.text, str(path))
 
 
 def parse_did(text: str, name: str = "service file", reader: Reader | None = None) -> DidFile:
@@ -56,30 +78,52 @@ def parse_did(text: str, name: str = "service file", reader: Reader | None = Non
     return _Program(reader).parse(text, name)
 
 
+def with_init_args(did: DidFile, text: str, name: str = "init arguments") -> DidFile:
+    """A service whose init arguments stand apart, as modules carry them; their types may be those of the service file.
+
+    Raises: CandidError naming line and column.
+    """
+    init = _Program(None, known=did.types).parse(text, name).init
+    return replace(did, init=init)
+
+
 def _file_reader(folder: Path) -> Reader:
-    def _read(name: str) -> tuple[str, Reader]:
+    def _read(name: str) -> ImportedFile:
         path = folder / name
         try:
-            return path.read_text(encoding="utf-8"), _file_reader(path.parent)
+            text = path.read_text(encoding="utf-8")
+            return ImportedFile(key=str(path.resolve()), text=text, reader=_file_reader(path.parent))
         except (OSError, UnicodeDecodeError) as error:
             raise CandidError(f"{path} can't be read: {error}") from None
 
     return _read
 
 
+class _Declared(NamedTuple):
+    """What one file says beside its types."""
+
+    init: tuple[t.Type, ...] | None
+    """Parameters of the service constructor; None for a plain service."""
+    service: t.Service | None
+
+
 class _Program:
     """One service file with all that it imports."""
 
-    def __init__(self, reader: Reader | None) -> None:
+    def __init__(self, reader: Reader | None, key: str = "", known: dict[str, t.Type] | None = None) -> None:
         self.reader = reader
+        self.known = known or {}
         self.types: dict[str, t.Rec] = {}
         self.used: list[tuple[t.Rec, Cursor, Token]] = []
-        self.imported: set[str] = set()
+        self.files: dict[str, _Declared | None] = {key: None}
+        """What each imported file declares; None while it is being read."""
 
     def parse(self, text: str, name: str) -> DidFile:
         """The main file and all imports."""
         init, service = self._file(Cursor(text, name), self.reader)
         for rec, cursor, token in self.used:
+            if rec.target is None:
+                rec.target = self.known.get(rec.name)
             if rec.target is None:
                 known = ", ".join(n for n, r in self.types.items() if r.target is not None) or "none"
                 cursor.fail(f"type {rec.name!r} is not defined; defined are: {known}", token.position)
@@ -90,9 +134,9 @@ class _Program:
                 cursor.fail(str(error), token.position)
         if service is not None:
             self._check_methods(service, name)
-        return DidFile(types=dict(self.types), service=service, init=init)
+        return DidFile(types=dict(self.types), service=service, init=init or ())
 
-    def _file(self, cursor: Cursor, reader: Reader | None) -> tuple[tuple[t.Type, ...], t.Service | None]:
+    def _file(self, cursor: Cursor, reader: Reader | None) -> _Declared:
         """One file's definitions; returns init parameters and service."""
         methods: dict[str, t.Type] = {}
         parser = TypeParser(cursor, lambda token: self._lookup(cursor, token))
@@ -101,22 +145,20 @@ class _Program:
                 self._define(cursor, parser)
             else:
                 cursor.take()
-                methods |= self._import(cursor, reader)
+                _add_methods(cursor, methods, self._import(cursor, reader))
             if not cursor.accept(";"):
                 break
-        init: tuple[t.Type, ...] = ()
+        init: tuple[t.Type, ...] | None = None
         found = False
         if cursor.accept("service"):
             found = True
             init, own = self._service(cursor, parser)
-            if both := sorted(set(own) & set(methods)):
-                cursor.fail(f"method {both[0]} stands twice, here and in an imported service")
-            methods |= own
+            _add_methods(cursor, methods, own)
         elif cursor.at("("):  # init arguments alone, as modules embed them
             init = tuple(parser.args())
         if cursor.token.kind is not Kind.END:
             cursor.fail(f"expected a type, an import or the service, found {cursor.shown()}")
-        return init, t.service(methods) if found or methods else None
+        return _Declared(init, t.service(methods) if found or methods else None)
 
     def _define(self, cursor: Cursor, parser: TypeParser) -> None:
         token = cursor.take()
@@ -138,23 +180,31 @@ class _Program:
         if reader is None:
             cursor.fail(f"import {name!r}: this text was given without a folder to import from", token.position)
         try:
-            text, inner = reader(name)
+            file = reader(name)
         except CandidError as error:
             cursor.fail(f"import {name!r}: {error}", token.position)
-        key = f"{with_service} {text}"
-        if key in self.imported:
-            return {}
-        self.imported.add(key)
-        _, service = self._file(Cursor(text, name), inner)
-        if with_service and service is None:
-            cursor.fail(f"import service {name!r}: the file declares no service", token.position)
-        return dict(service.methods) if with_service and service else {}
+        if file.key not in self.files:
+            self.files[file.key] = None
+            self.files[file.key] = self._file(Cursor(file.text, name), file.reader)
+        return self._imported_methods(cursor, token, name, self.files[file.key]) if with_service else {}
 
-    def _service(self, cursor: Cursor, parser: TypeParser) -> tuple[tuple[t.Type, ...], dict[str, t.Type]]:
+    def _imported_methods(self, cursor: Cursor, token: Token, name: str, found: _Declared | None) -> dict[str, t.Type]:
+        problem = ""
+        if found is None:
+            problem = "the files import one another in a circle"
+        elif found.service is None:
+            problem = "the file declares no service"
+        elif found.init is not None:
+            problem = "its service takes init arguments; only a plain service can be imported"
+        if problem or found is None or found.service is None:
+            cursor.fail(f"import service {name!r}: {problem}", token.position)
+        return dict(found.service.methods)
+
+    def _service(self, cursor: Cursor, parser: TypeParser) -> tuple[tuple[t.Type, ...] | None, dict[str, t.Type]]:
         if cursor.token.kind is Kind.ID:
             cursor.take()
         cursor.expect(":")
-        init: tuple[t.Type, ...] = ()
+        init: tuple[t.Type, ...] | None = None
         if cursor.at("("):
             init = tuple(parser.args())
             cursor.expect("->")
@@ -180,3 +230,10 @@ class _Program:
         for method, kind in service.methods:
             if not isinstance(t.resolve(kind), t.Func):
                 raise CandidError(f"{name}: method {method} has type {kind}, which is not a function")
+
+
+def _add_methods(cursor: Cursor, methods: dict[str, t.Type], more: dict[str, t.Type]) -> None:
+    """Add the methods of an imported service or of the file's own; one service may be imported by several ways."""
+    for name, kind in more.items():
+        if methods.setdefault(name, kind) is not kind:
+            cursor.fail(f"method {name} stands twice, here and in an imported service")

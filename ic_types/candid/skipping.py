@@ -117,9 +117,7 @@ class SkippingReader(ByteReader):
         if kind is t.nat or kind is t.int_:
             self._spend(self.pass_number())
         elif kind is t.text:
-            start = self.position
-            self.text()
-            self._spend(1 + self.position - start)
+            self._spend(1 + len(self.text().encode()))
         elif kind is t.bool_:
             self.flag("a bool")
             self._spend(1)

@@ -5,6 +5,7 @@ Rule module. Spec: Candid specification, "Values": the syntax does not describe 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -141,6 +142,8 @@ class _ValueParser:
             return Literal(self.cursor.integer(number, negative), token.position)
         if number.kind is Kind.FLOAT:
             return Literal(self.cursor.floating(number, negative), token.position)
+        if number.text == "inf":
+            return Literal(-math.inf if negative else math.inf, token.position)
         self.cursor.fail(f"expected a number after {token.text!r}", number.position)
 
     def _word(self, token: Token, depth: int) -> Node:
@@ -162,6 +165,8 @@ class _ValueParser:
                 return Literal(self._text("blob").data, at)
             case "principal" | "service" | "func":
                 return self._reference(token)
+            case "inf" | "NaN":  # not in the grammar, but what answers show must read back
+                return Literal(float(token.text), at)
         self.cursor.fail(f"{token.text!r} is no value; texts stand in quotes", at)
 
     def _vec(self, at: int, depth: int) -> Node:

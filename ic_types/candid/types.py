@@ -221,6 +221,11 @@ def resolve(kind: Type) -> Type:
     return kind
 
 
+def definition(kind: Type) -> str:
+    """What a name stands for, as text; for a type without a name the type itself."""
+    return str(kind.target) if isinstance(kind, Rec) else str(kind)
+
+
 def brief(kind: Type, longest: int = 60) -> str:
     """A type as text, cut where it is long."""
     shown = str(kind)

@@ -5,12 +5,12 @@ Plumbing: reads files. The same rules as in topology files (docs/topology.md, `w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from configs.canister_reader import EXAMPLES
 from configs.wasm_info import WasmInfo, read_info
-from ic_types.candid.did import DidFile, load_did, parse_did
+from ic_types.candid.did import DidFile, load_did, parse_did, with_init_args
 from ic_types.errors import BadInput, InvalidWasm
 
 
@@ -60,4 +60,4 @@ def _service(path: Path | None, info: WasmInfo, did: Path | str | None) -> DidFi
     if info.candid is None:
         return None
     found = parse_did(info.candid)
-    return found if info.candid_args is None else replace(found, init=parse_did(info.candid_args).init)
+    return found if info.candid_args is None else with_init_args(found, info.candid_args)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ic_types.candid import subtyping
 from ic_types.candid import types as t
 from ic_types.candid.decoder import decode
 from ic_types.candid.encoder import encode
@@ -124,6 +125,43 @@ REFUSED = [
     ("an endless expectation", "00 01 7e 01", [FIX_OPT], "nested deeper than 256 levels"),
     ("a billion nulls", "01 6d 7f 01 00 80 94 eb dc 03", [t.vec(t.null)], "far more values than its length allows"),
     ("a billion empty records", "02 6d 01 6c 00 01 00 80 94 eb dc 03", [], "far more values than its length allows"),
+    ("a type table shorter than announced", "02 6e 7e", [], "byte 7: a number is cut off"),
+    ("a field's type is missing", "01 6c 01 01", [], "byte 8: a number is cut off"),
+    ("more fields than bytes", "01 6c ff ff 03 00 7f 00", [], "byte 6: 65535 items are announced"),
+    ("a func with too few results", "01 6a 00 02 7f", [], "byte 7: 2 items are announced, more than there are bytes left"),
+    ("a service with a method announced too long", "02 6a 00 00 00 69 01 7f 61 00 00", [], "127 bytes are announced"),
+    ("a method of an unknown entry", "01 69 01 01 61 05 00", [], "5 is neither a primitive type nor one of 1 table entries"),
+    ("an argument of an unknown entry", "00 01 00", [], "byte 6: 0 is neither a primitive type nor one of 0 table entries"),
+    ("an argument of an unknown primitive", "00 01 67", [], "byte 6: -25 is neither a primitive type"),
+    ("a table entry of a later primitive", "01 66 05 00", [], "byte 6: 5 items are announced"),
+    ("an opt without content", "01 6e 7c 01 00 01", [t.opt(t.int_)], "byte 10: a number is cut off"),
+    ("a vec that is cut off", "01 6d 7e 01 00 03 00 01", [t.vec(t.bool_)], "byte 12: 1 bytes are announced, 0 are left"),
+    ("a record that is cut off", "01 6c 02 00 7e 01 7e 01 00 00", [t.tuple_(t.bool_, t.bool_)], "byte 14"),
+    ("a variant of no cases", "01 6b 00 01 00 00", [t.variant({})], "byte 9: case 0 of a variant with 0 cases"),
+    ("a variant's case of type empty", "01 6b 01 00 6f 01 00 00", [t.opt(t.nat)], "a value of type empty can't exist"),
+    ("a float that is cut off", "00 01 72 00 00 00 00", [t.float64], "byte 7: 8 bytes are announced, 4 are left"),
+    ("a principal without bytes", "00 01 68 01 03 ca ff", [t.principal], "byte 9: 3 bytes are announced, 2 are left"),
+    ("a func whose principal is opaque", "01 6a 00 00 00 01 00 01 00", [NOTHING], "an opaque reference"),
+    ("a func that is opaque", "01 6a 00 00 00 01 00 00", [NOTHING], "byte 11: an opaque function reference"),
+    ("a func whose name isn't UTF-8", "01 6a 00 00 00 01 00 01 01 00 01 ff", [NOTHING], "byte 14: the text is not UTF-8"),
+    ("a service at another service", "02 6a 00 00 01 01 69 01 01 61 00 01 01 01 00",
+     [t.service({"a": NOTHING})], "byte 17: argument 0: expected service { a : () -> () }, found service"),
+    ("text at principal", "00 01 71 00", [t.principal], "byte 7: argument 0: expected principal, found text"),
+    ("null at a tuple", "00 01 7f", [t.tuple_(t.nat)], "byte 7: argument 0: expected record { nat }, found null"),
+    ("a blob at text", "01 6d 7b 01 00 00", [t.text], "argument 0: expected text, found vec"),
+    ("nat at vec", "00 01 7d 00", [t.vec(t.nat)], "argument 0: expected vec nat, found nat"),
+    ("an opt at its content", "01 6e 7d 01 00 01 05", [t.nat], "argument 0: expected nat, found opt"),
+    ("reserved at null", "00 01 70", [t.null], "argument 0: expected null, found reserved"),
+    ("a variant at a record", "01 6b 01 00 7f 01 00 00", [t.record({})], "argument 0: expected record {}, found variant"),
+    ("a misfit deep inside", "03 6d 01 6c 01 00 02 6b 01 00 7e 01 00 01 00 00", [t.vec(t.record({0: t.variant({0: t.nat})}))],
+     "byte 19: argument 0, element 0, field 0, case 0: expected nat, found bool"),
+    ("two million empty records", "02 6d 01 6c 00 01 00 80 89 7a", [t.vec(t.record({}))], "far more values"),
+    ("a billion reserved", "01 6d 70 01 00 80 94 eb dc 03", [t.vec(t.reserved)], "far more values"),
+    ("a billion nulls at opt", "01 6d 7f 01 00 80 94 eb dc 03", [t.opt(t.vec(t.nat))], "far more values"),
+    ("a billion nulls in a surplus argument", "01 6d 7f 02 7f 00 80 94 eb dc 03", [t.null], "far more values"),
+    ("a billion nulls in a surplus field", "02 6c 01 01 01 6d 7f 01 00 80 94 eb dc 03", [t.record({})], "far more values"),
+    ("a billion records of nothing", "02 6d 01 6c 02 00 7f 01 70 01 00 80 94 eb dc 03", [], "far more values"),
+    ("a chain of opts", "01 6e 00 01 00" + " 01" * 300 + " 00", [t.reserved], "nested deeper than 256 levels"),
     ("2^40 null numbers", "01 6d 78 01 00 80 80 80 80 80 20", [t.vec(t.nat64)], "bytes are announced, 0 are left"),
     ("vecs of vecs of nulls", "02 6d 01 6d 7f 01 00 05" + " ff ff 3f" * 5, [t.vec(t.vec(t.null))], "far more values"),
 ]  # fmt: skip
@@ -135,6 +173,95 @@ def test_a_malformed_message_is_refused(raw: bytes | str, types: list[t.Type], m
     with pytest.raises(CandidError) as caught:
         decode(raw if isinstance(raw, bytes) else didl(raw), types)
     assert message in str(caught.value)
+
+
+LONG_NAME = b"\x6a\0\0\0\x69\x02\xc0\x84\x3d" + b"b" * 1_000_000 + b"\0\x01a\0\0"
+
+
+def test_errors_stay_short() -> None:
+    """Names of a megabyte and lists of a thousand annotations are shown by their beginnings."""
+    for table in (b"\x02" + LONG_NAME, b"\x01\x6a\0\0\xe8\x07" + b"\x09" * 1000 + b"\0"):
+        with pytest.raises(CandidError) as caught:
+            decode(b"DIDL" + table)
+        assert len(str(caught.value)) < 150
+
+
+QUOTA = [
+    ("null", t.null, None, 1),
+    ("bool", t.bool_, True, 1),
+    ("nat", t.nat, 300, 2),
+    ("int64", t.int64, -1, 8),
+    ("text", t.text, "abc", 4),
+    ("principal", t.principal, ME, 30),
+    ("blob", t.blob, b"abc", 2 + 1 + 3),
+    ("no opt", t.opt(t.nat), None, 2 + 1),
+    ("opt", t.opt(t.nat), 5, 2 + 1 + 1),
+    ("vec nat16", t.vec(t.nat16), [1, 2], 2 + 1 + 2 * (3 + 2)),
+    ("vec nat", t.vec(t.nat), [1, 200], 2 + 1 + 2 * 3 + 1 + 2),
+    ("vec opt", t.vec(t.opt(t.nat)), [1, None], 2 + 1 + 2 * 3 + 1 + 1 + 1),
+    ("record", t.record({"a": t.nat, "b": t.opt(t.nat)}), {"a": 1, "b": None}, 2 + 5 + 2 * 9 + 1 + 2 + 1),
+    ("variant", t.variant({"a": t.nat}), {"a": 1}, 2 + 6 + len("97,id,newtype") + 1),
+    ("variant without content", t.variant({"a": t.null}), {"a": None}, 2 + 6 + len("97,id,unit") + 1),
+    ("func", NOTHING, FuncRef(ME, "go"), 2 + 1 + 30 + 2 + 2),
+    ("service", t.service({}), ME, 2 + 1 + 30),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "cost"), [case[1:] for case in QUOTA], ids=[case[0] for case in QUOTA])
+def test_skipped_values_have_their_price(kind: t.Type, value: object, cost: int) -> None:
+    """A surplus argument, a surplus field and a misfit at opt pass with a quota of just their cost, not with less."""
+    inside = t.record({"x": kind, "y": t.nat})
+    cases = [
+        (encode([kind], [value]), [], []),
+        (encode([inside], [{"x": value, "y": 7}]), [t.record({"y": t.nat})], [{"y": 7}]),
+    ]
+    if not t.nullable(kind) and kind is not t.bool_:
+        cases.append((encode([t.opt(kind)], [value]), [t.opt(t.bool_)], [None]))
+    for raw, expected, values in cases:
+        assert decode(raw, expected) == values
+        # the type table of the wrapping types is one or two entries longer
+        more = raw[4] - encode([kind], [value])[4] if isinstance(kind, t.Func | t.Service) else 0
+        assert decode(raw, expected, skipping_quota=cost + more) == values
+        with pytest.raises(CandidError, match="Skipping cost exceeds the limit"):
+            decode(raw, expected, skipping_quota=cost + more - 1)
+    assert decode(encode([kind], [value]), [kind], skipping_quota=0) is not None
+
+
+def test_a_head_seen_before_reads_the_same() -> None:
+    """A message that only starts like one read before has a head of its own."""
+    kind = t.record({"a": t.nat})
+    raw = encode([kind], [{"a": 5}])
+    assert decode(raw, [kind]) == decode(raw, [kind]) == [{"a": 5}]
+    assert decode(raw, [t.record({"a": t.opt(t.nat), "b": t.opt(t.nat)})]) == [{"a": 5, "b": None}]
+    assert decode(raw, [t.record({})]) == [{}]
+    with pytest.raises(CandidError, match="cut off"):
+        decode(raw[:-1], [kind])
+    with pytest.raises(CandidError, match="byte 12: 1 bytes follow the last argument"):
+        decode(raw + b"\0", [kind])
+    for number in range(40):
+        field = {number: t.nat8}
+        assert decode(encode([t.record(field)], [{f"_{number}_": 1}]), [t.record(field)]) is not None
+    assert decode(raw, [kind]) == [{"a": 5}]
+
+
+def test_comparing_reference_types_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table whose services refer to one another in all ways makes the comparison give up, not run for hours."""
+    monkeypatch.setattr(subtyping, "MAX_WORK", 1000)
+    count = 60
+    names = [b"%04d" % number for number in range(count)]
+    entries = [b"\x6a\x01" + leb(n) + b"\0\0" for n in range(count, 2 * count)]
+    methods = b"".join(b"\x04" + name + leb(number) for number, name in enumerate(names))
+    entries += [b"\x69" + leb(count) + methods] * count
+    raw = b"DIDL" + leb(2 * count) + b"".join(entries) + b"\x01" + leb(count) + b"\x01\0"
+    loop = t.Rec("loop")
+    loop.target = t.service({name.decode(): t.func([loop]) for name in names})
+    with pytest.raises(CandidError, match="comparing the types takes more than"):
+        decode(raw, [loop])
+
+
+def leb(number: int) -> bytes:
+    """A number of two bytes."""
+    return bytes([number & 127 | 128, number >> 7])
 
 
 def test_doubling_records_are_refused() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from ic_types.candid import types as t
 from ic_types.candid.decoder import decode
-from ic_types.candid.did import load_did, parse_did
+from ic_types.candid.did import load_did, parse_did, with_init_args
 from ic_types.candid.encoder import encode
-from ic_types.candid.subtyping import is_subtype
+from ic_types.candid.subtyping import incompatibility, is_subtype
 from ic_types.errors import CandidError
 
 FULL = """
@@ -120,6 +120,85 @@ def test_wrong_imports_are_refused(tmp_path: Path) -> None:
             load_did(tmp_path / "main.did")
     with pytest.raises(CandidError, match=r"absent\.did can't be read"):
         load_did(tmp_path / "absent.did")
+
+
+def test_a_file_imported_twice_counts_once(tmp_path: Path) -> None:
+    """Whether for its types or its service, under one name or two; files that import one another bring their types."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "base.did").write_text('import "sub/more.did"; type B = record { m : M }; service : { get : () -> (B) query }')
+    (tmp_path / "sub" / "more.did").write_text('import "../base.did"; type M = opt B; service : { more : () -> (M) }')
+    (tmp_path / "main.did").write_text(
+        'import "base.did"; import service "sub/../base.did"; import service "base.did"; service : { set : (B, M) -> () }'
+    )
+    did = load_did(tmp_path / "main.did")
+    assert did.service is not None
+    assert [name for name, _ in did.service.methods] == ["get", "set"]
+    assert str(did.method("set")) == "func (B, M) -> ()"
+
+
+def test_wrong_services_are_not_imported(tmp_path: Path) -> None:
+    """Constructors, circles, and two services with a method of one name."""
+    (tmp_path / "built.did").write_text("service : () -> { f : () -> () }")
+    (tmp_path / "one.did").write_text("service : { f : () -> () }")
+    (tmp_path / "other.did").write_text("service : { f : () -> () }")
+    cases = {
+        'import service "built.did"': "its service takes init arguments; only a plain service can be imported",
+        'import service "main.did"': "the files import one another in a circle",
+        'import service "one.did"; import service "other.did"': "method f stands twice",
+    }
+    for text, message in cases.items():
+        (tmp_path / "main.did").write_text(text)
+        with pytest.raises(CandidError, match=message):
+            load_did(tmp_path / "main.did")
+
+
+def test_init_arguments_may_stand_apart() -> None:
+    """They use the service file's types and types of their own; an unknown one is named."""
+    did = parse_did("type A = record { a : nat }; service : { f : (A) -> () }")
+    whole = with_init_args(did, "type B = opt A; (A, B)")
+    assert whole.service is did.service
+    assert decode(encode(whole.init, [{"a": 1}, {"a": 2}]), whole.init) == [{"a": 1}, {"a": 2}]
+    with pytest.raises(CandidError, match="line 1, column 2: type 'C' is not defined"):
+        with_init_args(did, "(C)")
+
+
+def test_a_file_prints_as_it_reads() -> None:
+    """Printing gives a file of the same types, service and init arguments."""
+    did = parse_did(FULL)
+    printed = str(did)
+    assert "service : (principal, opt List) -> {\n  all : (record" in printed
+    again = parse_did(printed)
+    assert str(again) == printed
+    assert did.service is not None
+    assert again.service is not None
+    for low, up in ((did, again), (again, did)):
+        assert low.service is not None
+        assert up.service is not None
+        assert is_subtype(low.service, up.service)
+        assert all(is_subtype(low.types[name], up.types[name]) for name in did.types)
+    assert str(parse_did("type A = B; type B = opt A")) == "type A = B;\ntype B = opt A;\n"
+
+
+DIFFERENCES = [
+    ("nat", "text", "nat is not text"),
+    ("record { a : record { b : nat } }", "record { a : record { b : text } }", "field a, field b: nat is not text"),
+    ("record {}", "record { a : nat }", "field a of type nat is missing"),
+    ("variant { a; b }", "variant { a }", "case b is unknown"),
+    ("vec variant { a : nat }", "vec variant { a : text }", "element, case a: nat is not text"),
+    ("func (nat) -> ()", "func (int, text) -> ()", "argument 0: int is not nat"),
+    ("func (nat, nat) -> ()", "func (nat) -> ()", "argument 1 of type nat is missing"),
+    ("func () -> () query", "func () -> ()", "it is query, not an update"),
+    ("service { f : () -> () }", "service { f : () -> (nat) }", "method f: result 0 of type nat is missing"),
+    ("service {}", 'service { "a b" : () -> (nat) }', 'method "a b" is missing'),
+    ("service { f : () -> (nat) }", "service { f : () -> (nat, opt text) }", None),
+]
+
+
+@pytest.mark.parametrize(("low", "up", "why"), DIFFERENCES)
+def test_an_incompatible_change_is_explained(low: str, up: str, why: str | None) -> None:
+    """Where the types part, and how."""
+    did = parse_did(f"type A = {low}; type B = {up}")
+    assert incompatibility(did.types["A"], did.types["B"]) == why
 
 
 SUBTYPES = [

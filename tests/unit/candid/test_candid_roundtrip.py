@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from ic_types.candid import types as t
 from ic_types.candid.decoder import decode
+from ic_types.candid.did import DidFile, parse_did
 from ic_types.candid.encoder import encode
+from ic_types.candid.layout import laid_out
 from ic_types.candid.leb128 import decode_signed, decode_unsigned, encode_signed, encode_unsigned
 from ic_types.candid.subtyping import is_subtype
 from ic_types.candid.text import encode_text, to_text
@@ -72,8 +74,8 @@ def prim_values(kind: t.Prim) -> st.SearchStrategy[object]:
         t.bool_: st.booleans(),
         t.nat: st.integers(0, 2**70) | huge.map(abs),
         t.int_: st.integers(-(2**70), 2**70) | huge,
-        t.float32: st.floats(width=32, allow_nan=False, allow_infinity=False),
-        t.float64: st.floats(allow_nan=False, allow_infinity=False),
+        t.float32: st.floats(width=32, allow_nan=False),
+        t.float64: st.floats(allow_nan=False),
         t.text: TEXTS,
         t.principal: PRINCIPALS,
     }[kind]
@@ -229,6 +231,86 @@ def test_a_value_of_a_subtype_reads_at_the_supertype(low: t.Type, up: t.Type, da
     assert is_subtype(low, t.opt(up))
     if is_subtype(low, up):
         decode(encode([low], [data.draw(values(low))]), [up])
+
+
+def wider(kind: t.Type) -> st.SearchStrategy[t.Type]:
+    """Types of which a type is a subtype, made by one of the rules or by several."""
+    ways: list[st.SearchStrategy[t.Type]] = [st.just(kind), st.just(t.reserved), st.just(t.opt(kind)), TYPES.map(t.opt)]
+    match kind:
+        case t.Prim() if kind is t.nat:
+            ways.append(st.just(t.int_))
+        case t.Opt(inner) | t.Vec(inner):
+            ways.append(wider(inner).map(type(kind)))
+        case t.Record(parts):
+            ways.append(wider_fields(parts, drop=True).map(t.Record))
+            ways.append(wider_fields(parts, more=TYPES.map(t.opt)).map(t.Record))
+        case t.Variant(parts):
+            ways.append(wider_fields(parts, more=TYPES).map(t.Variant))
+        case t.Service():
+            ways += [st.just(t.principal), st.just(t.service({}))]
+    return st.one_of(ways)
+
+
+@st.composite
+def wider_fields(
+    draw: st.DrawFn, parts: tuple[t.Field, ...], *, drop: bool = False, more: st.SearchStrategy[t.Type] | None = None
+) -> tuple[t.Field, ...]:
+    """Each field wider; some left out, or one more."""
+    found = [t.Field(f.id, f.name, draw(wider(f.type))) for f in parts if not (drop and draw(st.booleans()))]
+    if more is not None:
+        found.append(t.make_field(draw(st.sampled_from(["added", "zz"])), draw(more)))
+    return t.sorted_fields({f.id: f for f in found}.values())
+
+
+@given(TYPES, st.data())
+@settings(deadline=None, max_examples=300)
+def test_subtyping_is_coherent(kind: t.Type, data: st.DataObject) -> None:
+    """What the rules make wider is a supertype, in one step and in two, and its values read there, step by step too."""
+    middle = data.draw(wider(kind))
+    top = data.draw(wider(middle))
+    assert is_subtype(kind, middle)
+    assert is_subtype(middle, top)
+    assert is_subtype(kind, top)
+    assert is_subtype(t.func([top], [kind]), t.func([kind], [top]))
+    raw = encode([kind], [data.draw(values(kind))])
+    decode(raw, [top])
+    (at_middle,) = decode(raw, [middle])
+    decode(encode([middle], [at_middle]), [top])
+
+
+@given(TYPES, TYPES, st.data())
+@settings(deadline=None, max_examples=300)
+def test_a_misfit_reads_as_null_or_is_refused(low: t.Type, up: t.Type, data: st.DataObject) -> None:
+    """At an opt any value reads; what reads at the plain type reads as the same value at its opt."""
+    raw = encode([low], [data.draw(values(low))])
+    (at_opt,) = decode(raw, [t.opt(up)])
+    try:
+        (plain,) = decode(raw, [up])
+    except CandidError:
+        assert at_opt is None or isinstance(t.resolve(low), t.Opt)
+    else:
+        if not t.nullable(low):
+            assert at_opt == (Some(plain) if t.nullable(up) else plain)
+
+
+@given(st.dictionaries(st.sampled_from(["A", "B", "C_1"]), TYPES, min_size=1))
+@settings(deadline=None, max_examples=200)
+def test_types_survive_the_text_format(kinds: dict[str, t.Type]) -> None:
+    """A printed service file reads back as the same types, and prints the same again."""
+    named = {"list": LIST} | {name: t.Rec(name, kind) for name, kind in kinds.items()}
+    did = DidFile(types=named, service=t.service({"get": t.func(list(kinds.values()))}), init=tuple(kinds.values()))
+    again = parse_did(str(did))
+    assert str(again) == str(did)
+    assert all(is_subtype(again.types[name], kind) and is_subtype(kind, again.types[name]) for name, kind in named.items())
+
+
+@given(ARGUMENTS, st.integers(10, 60))
+@settings(deadline=None, max_examples=150)
+def test_layout_only_adds_blanks(case: tuple[list[t.Type], tuple[object, ...]], width: int) -> None:
+    """Laid out text reads back as the same message, and long lines are those that can't be broken."""
+    kinds, given_values = case
+    raw = encode(kinds, given_values)
+    assert encode_text(laid_out(to_text(raw, kinds), width), kinds) == raw
 
 
 @given(st.integers(-(2**600), 2**600))

@@ -10,6 +10,7 @@ from ic_types.candid import types as t
 from ic_types.candid.decoder import decode
 from ic_types.candid.did import parse_did
 from ic_types.candid.encoder import encode
+from ic_types.candid.layout import laid_out
 from ic_types.candid.text import encode_text, parse_text, to_text
 from ic_types.candid.values import FuncRef, Some
 from ic_types.errors import CandidError
@@ -166,8 +167,10 @@ def test_values_are_printed_with_their_types() -> None:
 
 
 def test_odd_floats_are_printed() -> None:
-    """Infinities and NaN have no Candid text; they are shown all the same."""
-    assert to_text(encode([t.float64] * 3, [math.inf, -math.inf, math.nan])) == "(inf : float64, -inf : float64, NaN : float64)"
+    """Infinities and NaN have no Candid text of their own; what is shown reads back all the same."""
+    raw = encode([t.float64] * 3, [math.inf, -math.inf, math.nan])
+    assert to_text(raw) == "(inf : float64, -inf : float64, NaN : float64)"
+    assert encode_text(to_text(raw)) == encode_text("(inf, -inf, NaN)") == raw
 
 
 def test_a_number_of_thousands_of_digits_is_printed() -> None:
@@ -175,3 +178,25 @@ def test_a_number_of_thousands_of_digits_is_printed() -> None:
     raw = encode([t.nat], [1 << 40_000])
     assert to_text(raw).startswith("(0x1000")
     assert encode_text(to_text(raw)) == raw
+
+
+def test_long_text_has_a_line_per_item() -> None:
+    """Only lists that don't fit are broken, from the outside in; signs inside texts break nothing."""
+    text = '(record { name = "a; (b, {c"; items = vec { opt (1 : nat); opt (22 : nat) }; none = record {} }, 5 : nat, "end")'
+    assert laid_out(text, 200) == text
+    assert laid_out(text, 60).splitlines() == [
+        "(",
+        "  record {",
+        '    name = "a; (b, {c";',
+        "    items = vec { opt (1 : nat); opt (22 : nat) };",
+        "    none = record {};",
+        "  },",
+        "  5 : nat,",
+        '  "end",',
+        ")",
+    ]
+    assert laid_out(text, 40).count("\n") == laid_out(text, 60).count("\n") + 3
+    with pytest.raises(CandidError, match="the bracket is not closed"):
+        laid_out("(record { a = 1", 5)
+    with pytest.raises(CandidError, match="'}' closes nothing"):
+        laid_out("(a}", 2)

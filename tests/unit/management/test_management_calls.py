@@ -6,6 +6,7 @@ import pytest
 
 from configs.fees import CyclesCostSchedule
 from ic_types.candid.encoder import encode
+from ic_types.candid.types import blob, record
 from ic_types.messages import Ingress
 from ic_types.principal import MANAGEMENT_CANISTER
 from ic_types.reject import ErrorCode, Reject, RejectCode
@@ -49,6 +50,19 @@ def test_garbage_arguments_are_refused(subnet: ManagedSubnet, method: str) -> No
     assert outcome.payload.error_code is ErrorCode.INVALID_MANAGEMENT_PAYLOAD
     assert (outcome.refund, outcome.instructions) == (3, 0)
     assert caller.version == 0
+
+
+def test_surplus_values_are_limited(subnet: ManagedSubnet) -> None:
+    """An argument may hold fields and arguments that nobody asked for, up to the replica's quota for skipping them."""
+    caller = subnet.add_canister()
+    for size, refused in ((9_900, False), (10_100, True)):
+        arg = encode([record({}), blob], [{}, b"x" * size])
+        call = request(caller.canister_id, MANAGEMENT_CANISTER, 1, method="raw_rand", arg=arg)
+        outcome = subnet.take(dispatch.execute_management_call(subnet, call))
+        assert isinstance(outcome.payload, Reject) is refused
+        if refused:
+            assert outcome.payload.error_code is ErrorCode.INVALID_MANAGEMENT_PAYLOAD
+            assert "Skipping cost exceeds the limit" in outcome.payload.message
 
 
 def test_calls_wait_while_their_canister_is_paused(subnet: ManagedSubnet) -> None:
