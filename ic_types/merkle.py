@@ -180,6 +180,13 @@ class MerkleMap:
                 above = above.parent
         return _prune(self._top, shown, opened)
 
+    def outline(self, kept: Iterable[bytes] = ()) -> MerkleMap:
+        """A map of the same root that knows its values by their digests, but for those kept; costs its own labels only."""
+        whole = dict.fromkeys(kept)
+        return MerkleMap(
+            (label, value if label in whole else hash_tree.Pruned(_value_digest(value))) for label, value in self.items()
+        )
+
     def _attach(self, owner: _Entry | None) -> None:
         self._owner = owner
         if self._top is not None:

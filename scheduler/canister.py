@@ -200,6 +200,16 @@ class Metrics:
 
 
 @dataclass(slots=True)
+class QueryTotals:
+    """What the subnet has agreed on about the queries of one canister. Spec: `query_stats`."""
+
+    calls: int = 0
+    instructions: int = 0
+    request_bytes: int = 0
+    response_bytes: int = 0
+
+
+@dataclass(slots=True)
 class Canister:
     """Everything a subnet knows about one of its canisters."""
 
@@ -241,6 +251,7 @@ class Canister:
     next_log_index: int = 0
     last_install: TimeNs = TimeNs(0)
     metrics: Metrics = field(default_factory=Metrics)
+    query_totals: QueryTotals = field(default_factory=QueryTotals)
 
     @property
     def message_memory(self) -> NumBytes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from configs.fees import SECONDS_PER_DAY, CyclesCostSchedule
@@ -164,6 +164,22 @@ def pay_ingress(world: World, canister: Canister, raw_bytes: int) -> Reject | No
     """Charge the induction fee of an ingress message, after what the canister owes for memory and compute."""
     world.scheduler.charges.settle(world, canister)
     return cycles_account.charge_ingress(world, canister, raw_bytes)
+
+
+def paid_up(canister: Canister, timeline: Timeline, fees: CyclesCostSchedule, now: TimeNs) -> Canister:
+    """The canister as it would be if its charges up to `now` were made up for; itself if there are none, else a copy."""
+    long = canister.long_execution
+    if now < canister.last_charged + INTERVAL_NS or (long is not None and long.paused):
+        return canister
+    balance, reserved, last = int(canister.balance), int(canister.reserved_balance), canister.last_charged
+    per_day = [cost for _, cost in daily_costs(canister, fees)]
+    for seconds, times, until in timeline.points(last, TimeNs(0) if long is None else long.uncharged_until):
+        if until > now:  # by the round that isn't certified yet
+            times -= 1
+        owed = sum(cost * seconds // SECONDS_PER_DAY * times for cost in per_day)
+        taken = min(owed, reserved)
+        reserved, balance, last = reserved - taken, max(balance - (owed - taken), 0), until
+    return replace(canister, balance=Cycles(balance), reserved_balance=Cycles(reserved), last_charged=last)
 
 
 def take(account: Account, canister: Canister, amount: int, cause: BurnCause) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
+from ic_types.messages import Ingress
 from ic_types.principal import Principal
 from ic_types.reject import ErrorCode, Payload, Reject, reject
 from ic_types.units import TimeNs
@@ -84,23 +85,22 @@ def refusal(canister: Canister, query: Query, fees: CyclesCostSchedule) -> Rejec
     return None
 
 
-def inspect_message(canister: Canister, query: Query, limits: SubnetLimits) -> Effects[Reject | None]:
-    """Ask the canister whether it accepts this ingress message; None if it does or has no canister_inspect_message.
+def inspect_message(canister: Canister, call: Ingress, time: TimeNs, limits: SubnetLimits) -> Effects[Reject | None]:
+    """Ask a canister with code whether it accepts this call of a user; None if it does or has no canister_inspect_message.
 
-    Spec: abstract behaviour, "API Request submission", the canister's inspection.
+    Not charged, never sliced. Spec: abstract behaviour, "API Request submission", `inspect_message`.
     """
     execution = canister.execution
-    if execution is None:
-        return error_texts.no_module(canister.canister_id)
+    assert execution is not None, f"{call.receiver} has no code to ask"
     if "canister_inspect_message" not in method_table(execution).entry_points:
         return None
     message = ExecutionInput(
         entry=EntryPoint.INSPECT_MESSAGE,
-        method=query.method,
-        caller=query.caller,
-        arg=query.arg,
+        method=call.method,
+        caller=call.sender,
+        arg=call.arg,
         replicated=False,
-        time_ns=query.time,
+        time_ns=time,
         instruction_limit=limits.instructions_per_inspect,
         slice_limit=limits.instructions_per_inspect,
         may_reply=False,

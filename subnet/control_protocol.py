@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ic_types import wire
 from ic_types.principal import CanisterId, Principal, SubnetId
-from subnet.protocol import NetworkRecord
+from subnet.protocol import NetworkRecord, Refusal
 
 CONTROL_SOCKET = "control"
 """Name of the control socket in the socket folder."""
@@ -134,7 +134,10 @@ class NetworkStatus:
 @wire.message
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submit:
-    """Put signed envelopes into the ingress pool; answered by Submitted, one result each, in order."""
+    """Put signed envelopes into the ingress pool; answered by Submitted, one result each, in order.
+
+    A node of the subnet is asked first whether it would take each call in (`canister_inspect_message` included).
+    """
 
     envelopes: tuple[bytes, ...]
     effective_canister_id: CanisterId | None = None
@@ -144,10 +147,12 @@ class Submit:
 @wire.message
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitResult:
-    """An envelope was accepted (problem is empty), or why not."""
+    """An envelope was accepted, or why not: it is malformed (`problem`), or the subnet doesn't take it in (`refusal`)."""
 
     message_id: bytes
+    """Empty with a problem."""
     problem: str = ""
+    refusal: Refusal | None = None
 
 
 @wire.message

@@ -237,6 +237,41 @@ class QueryReply:
     reject_message: str = ""
     error_code: str = ""
     height: int = 0
+    """The certified height that it was run on."""
+    time_ns: int = 0
+    """Batch time of that height."""
+    node_index: int = 0
+    """Which node answers; 0: none could."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptanceRequest:
+    """Would the subnet take in these calls of users, by its last certified height? Answered by Acceptance."""
+
+    cookie: int
+    calls: tuple[Ingress, ...]
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a call isn't taken in: a `non_replicated_rejection` of the HTTP interface."""
+
+    reject_code: int
+    reject_message: str
+    error_code: str
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """Answer to AcceptanceRequest, in its order; None for a call that may enter the pool."""
+
+    cookie: int
+    refusals: tuple[Refusal | None, ...]
+    node_index: int = 0
+    height: int = 0
 
 
 @wire.message

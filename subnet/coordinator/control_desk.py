@@ -19,8 +19,9 @@ from subnet import control_protocol as cp
 from subnet.coordinator.coordinator import Coordinator
 from subnet.coordinator.network_state import Node, Subnet
 from subnet.coordinator.ports import ReplyAddress
+from subnet.coordinator.relay import Answer, Receiver
 from subnet.coordinator.summary import summarise
-from subnet.protocol import Inspect, Inspected, QueryReply, QueryRequest
+from subnet.protocol import Inspect, Inspected, QueryRequest
 from subnet.zygote_protocol import Children
 
 REQUESTS = (
@@ -58,7 +59,7 @@ class ControlDesk:
             case cp.GetStatus():
                 self._reply(address, self.status())
             case cp.Submit():
-                self._reply(address, self._submit(request))
+                self._submit(address, request)
             case cp.GetRequests():
                 found = tuple(self._request(message_id) for message_id in request.message_ids)
                 self._reply(address, cp.RequestStatuses(requests=found))
@@ -149,19 +150,15 @@ class ControlDesk:
             ingress_ttl_ns=min(subnet.limits.ingress_ttl_s for subnet in plan.subnets) * NS_PER_SECOND,
         )
 
-    def _submit(self, request: cp.Submit) -> cp.Submitted:
+    def _submit(self, address: ReplyAddress, request: cp.Submit) -> None:
         coordinator = self._coordinator
         if coordinator.failure is not None:
             raise IcsimError(f"the network has stopped making rounds: {coordinator.failure.message}")
-        results = []
-        with coordinator.stages("check envelopes"):
-            for raw in request.envelopes:
-                try:
-                    message = coordinator.intake.submit(raw, request.effective_canister_id)
-                    results.append(cp.SubmitResult(message_id=message.message_id))
-                except EnvelopeError as error:
-                    results.append(cp.SubmitResult(message_id=b"", problem=str(error)))
-        return cp.Submitted(results=tuple(results))
+        coordinator.door.submit(
+            request.envelopes,
+            request.effective_canister_id,
+            lambda results: self._reply(address, cp.Submitted(results=results)),
+        )
 
     def _request(self, message_id: bytes) -> cp.RequestStatus:
         found = self._coordinator.book.requests.get(message_id)
@@ -194,8 +191,8 @@ class ControlDesk:
         question = Inspect(cookie=0, what=request.what, path=request.path)
         self._coordinator.relay.ask(subnet, question, self._passer(address), self._node(subnet, request.node_index))
 
-    def _passer(self, address: ReplyAddress) -> Callable[[QueryReply | Inspected | None], None]:
-        def receive(answer: QueryReply | Inspected | None) -> None:
+    def _passer(self, address: ReplyAddress) -> Receiver:
+        def receive(answer: Answer | None) -> None:
             self._reply(address, answer or cp.Refused(message="no live node could answer; `icsim status` shows them"))
 
         return receive
@@ -229,8 +226,8 @@ class ControlDesk:
             return
         left = len(missing)
 
-        def receiver(name: str) -> Callable[[QueryReply | Inspected | None], None]:
-            def receive(answer: QueryReply | Inspected | None) -> None:
+        def receiver(name: str) -> Receiver:
+            def receive(answer: Answer | None) -> None:
                 nonlocal left
                 told[name] = _rows(answer)
                 left -= 1
@@ -244,7 +241,7 @@ class ControlDesk:
             coordinator.relay.ask(subnet, Inspect(cookie=0, what="canisters"), receiver(subnet.plan.name))
 
 
-def _rows(answer: QueryReply | Inspected | None) -> list[Any]:
+def _rows(answer: Answer | None) -> list[Any]:
     if not isinstance(answer, Inspected):
         return []
     try:

@@ -20,6 +20,7 @@ from subnet.coordinator.agreement import Divergence
 from subnet.coordinator.batch_maker import streams_are_quiet
 from subnet.coordinator.batch_source import BatchSource
 from subnet.coordinator.dispatcher import Dispatcher, split_jobs
+from subnet.coordinator.door import Door
 from subnet.coordinator.driving import Driving
 from subnet.coordinator.event_log import EventLog
 from subnet.coordinator.goals import Goal
@@ -36,6 +37,7 @@ from subnet.coordinator.rounds import RoundHooks, Rounds
 from subnet.coordinator.stage_times import StageTimes
 from subnet.network_config import CoordinatorConfig
 from subnet.protocol import (
+    Acceptance,
     Certify,
     Inspected,
     NodeFailure,
@@ -87,6 +89,7 @@ class Coordinator:
     rounds: Rounds = field(init=False)
     batches: BatchSource = field(init=False)
     intake: Intake = field(init=False)
+    door: Door = field(init=False)
     _dispatcher: Dispatcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,6 +99,7 @@ class Coordinator:
         self.relay = Relay(self.ports)
         self.batches = BatchSource(self.network, self.journal, self.pool, self.book, self.driving, self.stages, self.replay_to)
         self.intake = Intake(self.network, self.pool, self.book, self.driving, self.relay, self.stages, self.advance)
+        self.door = Door(self.network, self.intake, self.relay, self._can_ask, self.advance)
         hooks = Hooks(batch=self.batches.encoded, lost=self._on_lost, fail=self.fail)
         self.keeper = NodeKeeper(self.network, self.config, self.ports, self.journal, dispatcher, hooks)
         self.keeper.max_in_flight = per_node
@@ -163,7 +167,7 @@ class Coordinator:
                 self._on_result(node, message)
             case Slices():
                 self.rounds.slices(node, message)
-            case QueryReply() | Inspected():
+            case QueryReply() | Acceptance() | Inspected():
                 self.relay.answer(node, message)
             case NodeFailure():
                 node.last_words = message.reason
@@ -228,7 +232,10 @@ class Coordinator:
         """Answer the goals that are reached; begin the next round if any are left."""
         if self.rounds.height or self.stopping or self.failure is not None:
             return
-        if (self.network.height == 0 and not self.keeper.all_live()) or self.driving.open_queries or self.intake.busy:
+        self.door.ask()
+        if self.network.height == 0 and not self.keeper.all_live():
+            return
+        if self.driving.open_queries or self.intake.busy or self.door.asking:
             return
         if self.driving.problem is not None:
             self.fail(self.driving.problem, 2)
@@ -236,6 +243,10 @@ class Coordinator:
         if self.network.height >= self.replay_to and (not self._answer_goals() or not self.goals or self.replay_only):
             return
         self._begin()
+
+    def _can_ask(self) -> bool:
+        """Whether nodes have reached the state that users' calls are about."""
+        return self.network.height >= self.replay_to and (self.network.height > 0 or self.keeper.all_live())
 
     def _answer_goals(self) -> bool:
         """Answer who has waited long enough; False when that has to wait for nodes that catch up."""

@@ -84,9 +84,13 @@ class IngressPool:
             check_expiry(message.expiry, TimeNs(now), limits.ingress_ttl_s * NS_PER_SECOND)
         return subnet, message
 
+    def knows(self, message_id: bytes) -> bool:
+        """Whether this message waits, or was taken and hasn't expired."""
+        return message_id in self._expiries
+
     def add(self, subnet: int, message: PooledMessage) -> bool:
         """Let it wait for a batch; False when it is known already, which is no error: sending again is safe."""
-        if message.ingress.message_id in self._expiries:
+        if self.knows(message.ingress.message_id):
             return False
         self._expiries[message.ingress.message_id] = message.ingress.expiry
         self._waiting[subnet].append(message)

@@ -35,17 +35,24 @@ class Intake:
     busy: bool = False
     """The drivers are sending; no round may begin."""
 
-    def submit(self, raw: bytes, effective: CanisterId | None = None) -> Ingress:
-        """Verify a signed call and put it into the pool; a management call without a canister goes to the root subnet.
+    def open(self, raw: bytes, effective: CanisterId | None = None) -> tuple[int, Ingress]:
+        """Verify a signed call; its subnet, for a management call without a canister the root, and the message.
 
-        Raises: EnvelopeError when it is refused.
+        Raises: EnvelopeError when it is no good.
         """
         root = self.network.by_id[self.network.genesis.registry.root]
-        place, message = self.pool.open(raw, effective, self.network.now, root)
+        with self.stages("check envelopes"):
+            return self.pool.open(raw, effective, self.network.now, root)
+
+    def knows(self, message: Ingress) -> bool:
+        """Whether the call came before; sending again is safe and changes nothing."""
+        return self.pool.knows(message.message_id)
+
+    def admit(self, place: int, message: Ingress, raw: bytes) -> None:
+        """Put a verified call into the pool."""
         if self.pool.add(place, PooledMessage(message, raw, self.network.height)):
             measured = message.receiver != MANAGEMENT_CANISTER
             self.book.submit(message.message_id, place, self.network.height, measured=measured)
-        return message
 
     def drive(self, height: int) -> None:
         """Send what installs and workload have for this round.
@@ -60,7 +67,10 @@ class Intake:
             self.busy = False
 
     def _submit_own(self, call: DriverCall) -> bytes:
-        return self.submit(call.envelope, call.effective).message_id
+        """Not asked about at the door: what a run measures is the load that its topology describes."""
+        place, message = self.open(call.envelope, call.effective)
+        self.admit(place, message, call.envelope)
+        return message.message_id
 
     def _ask_own(self, query: DriverQuery, height: int) -> None:
         """Queries of the workload are answered before the next round begins, so that their outcomes have a height."""

@@ -1,4 +1,4 @@
-"""Questions to nodes and their answers: queries and inspections of clients, and our own.
+"""Questions to nodes and their answers: queries, acceptance of calls and inspections of clients, and our own.
 
 Rule module. A question to any node moves on to another when its node ends before it has answered.
 """
@@ -12,10 +12,10 @@ from typing import TypeAlias
 from ic_types import wire
 from subnet.coordinator.network_state import Node, Subnet
 from subnet.coordinator.ports import Ports
-from subnet.protocol import Inspect, Inspected, QueryReply, QueryRequest
+from subnet.protocol import Acceptance, AcceptanceRequest, Inspect, Inspected, QueryReply, QueryRequest
 
-Question: TypeAlias = QueryRequest | Inspect
-Answer: TypeAlias = QueryReply | Inspected
+Question: TypeAlias = QueryRequest | AcceptanceRequest | Inspect
+Answer: TypeAlias = QueryReply | Acceptance | Inspected
 Receiver: TypeAlias = Callable[[Answer | None], None]
 """Called with the answer, or None when no node is left that could give one."""
 

@@ -16,9 +16,9 @@ from ic_types.errors import WireError
 from subnet.control_protocol import CONTROL_SOCKET
 from subnet.coordinator.ports import ReplyAddress
 from subnet.coordinator.processes import ZygoteLine
-from subnet.protocol import Inspected, NodeConfig, NodeFailure, NodeReady, QueryReply, RoundResult, Slices
+from subnet.protocol import Acceptance, Inspected, NodeConfig, NodeFailure, NodeReady, QueryReply, RoundResult, Slices
 
-FROM_NODES = (NodeReady, RoundResult, Slices, QueryReply, Inspected, NodeFailure)
+FROM_NODES = (NodeReady, RoundResult, Slices, QueryReply, Acceptance, Inspected, NodeFailure)
 
 
 @dataclass(slots=True, eq=False)

@@ -181,7 +181,7 @@ class Caller:
     ) -> bytes:
         """Send a signed call; gives its message id. It arrives with the next round.
 
-        Raises: BadInput when it is refused at the door.
+        Raises: CallRejected when the subnet doesn't accept it; BadInput when it is malformed.
         """
         if canister_id == MANAGEMENT_CANISTER and effective is None:
             effective = named_canister(arg)
@@ -196,6 +196,10 @@ class Caller:
         result = self.client.submit(envelope, effective_canister_id=effective)[0]
         if result.problem:
             raise BadInput(f"call of {method} is refused: {result.problem}")
+        refusal = result.refusal
+        if refusal is not None:
+            code, text = refusal.reject_code, refusal.reject_message
+            raise CallRejected(code, text, refusal.error_code, what=f"call of {method}")
         return result.message_id
 
     def advanced(self, found: Advanced) -> Advanced:

@@ -37,9 +37,18 @@ def status_record(ctx: SubnetContext, canister: Canister) -> Value:
         "cycles": canister.balance,
         "reserved_cycles": canister.reserved_balance,
         "idle_cycles_burned_per_day": cycles_account.idle_cost_per_day(canister, ctx.fees),
-        "query_stats": dict.fromkeys(
-            ("num_calls_total", "num_instructions_total", "request_payload_bytes_total", "response_payload_bytes_total"), 0
-        ),
+        "query_stats": query_stats(canister),
+    }
+
+
+def query_stats(canister: Canister) -> dict[str, int]:
+    """Totals of the statistics of queries, as far as the subnet has aggregated them."""
+    totals = canister.query_totals
+    return {
+        "num_calls_total": totals.calls,
+        "num_instructions_total": totals.instructions,
+        "request_payload_bytes_total": totals.request_bytes,
+        "response_payload_bytes_total": totals.response_bytes,
     }
 
 

@@ -1,7 +1,8 @@
 """The replica node process.
 
 Plumbing. Owns the sockets: a DEALER to the coordinator, the controller's towards sandboxes and compiler. Work comes in as
-requests of `subnet.protocol`; queries are served between the waits of a round, everything else strictly in order.
+requests of `subnet.protocol`; queries and the check of users' calls are served between the waits of a round, all else strictly
+in order.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import sys
 from collections import deque
 from pathlib import Path
+from typing import TypeAlias
 
 import setproctitle
 import structlog
@@ -28,20 +30,22 @@ from subnet.node import inspection
 from subnet.node.driver import Driver
 from subnet.node.replica import Replica
 from subnet.protocol import (
+    AcceptanceRequest,
     Batch,
     Certify,
     Inspect,
     NodeConfig,
     NodeFailure,
     NodeReady,
-    QueryReply,
     QueryRequest,
     Stop,
 )
 
 PR_SET_PDEATHSIG = 1
-REQUESTS = (Batch, Certify, QueryRequest, Inspect, Stop)
+REQUESTS = (Batch, Certify, QueryRequest, AcceptanceRequest, Inspect, Stop)
 IDLE_POLL_MS = 1000
+Question: TypeAlias = QueryRequest | AcceptanceRequest
+"""Answered on the last certified height, beside rounds."""
 KEPT_BYTES = 8 << 20
 """Freed memory that malloc keeps: answers of sandboxes come in large buffers."""
 
@@ -109,8 +113,8 @@ class NodeProcess:
             except zmq.Again:
                 return
             request = wire.decode(raw, *REQUESTS)
-            if isinstance(request, QueryRequest):
-                self.query(request)
+            if isinstance(request, QueryRequest | AcceptanceRequest):
+                self.ask(request)
             else:
                 self.later.append(request)
 
@@ -131,13 +135,11 @@ class NodeProcess:
             case _:
                 raise AssertionError(f"unexpected request {request}")
 
-    def query(self, request: QueryRequest) -> None:
-        """Start a query; its answer is sent when it ends."""
-
-        def done(reply: QueryReply) -> None:
-            self.send(reply)
-
-        self.driver.start_query(self.replica.query(request), done)
+    def ask(self, request: Question) -> None:
+        """Start a query, or the check of users' calls; the answer is sent when it ends."""
+        replica = self.replica
+        rule = replica.query(request) if isinstance(request, QueryRequest) else replica.accept(request)
+        self.driver.start_query(rule, self.send)
 
     def take_trace(self) -> tuple[tuple[str, bytes, str], ...]:
         """Trace events since the last call."""

@@ -16,19 +16,22 @@ from ic_types import bls, trace
 from ic_types.errors import SandboxFailure
 from ic_types.principal import CanisterId
 from ic_types.reject import Payload, Reject, RejectCode, Reply
+from message_routing.induction import canister_not_found
 from message_routing.ingress_history import IngressState, IngressStatus
 from sandbox.protocol import Environment
-from scheduler.canister import Canister
 from scheduler.effects import Effects
 from scheduler.query import Query, execute_query
 from subnet.certification.certificate import make_certificate
 from subnet.management.installs import InstallRuns
-from subnet.node import tree_update
+from subnet.node import acceptance, tree_update
+from subnet.node.certified_state import CertifiedState
 from subnet.node.driver import Driver
 from subnet.node.faults import FaultPlan, parse_faults
 from subnet.node.rehash import Rehash
 from subnet.node.round import RoundCounts, run_batch
 from subnet.protocol import (
+    Acceptance,
+    AcceptanceRequest,
     Batch,
     CertifiedSlice,
     Certify,
@@ -36,6 +39,7 @@ from subnet.protocol import (
     NodeConfig,
     QueryReply,
     QueryRequest,
+    Refusal,
     RoundResult,
     Slices,
     StreamHead,
@@ -64,13 +68,8 @@ class Replica:
         self.stopping: dict[CanisterId, None] = {}
         self.faults: list[FaultPlan] = parse_faults(config)
         self.rehash = Rehash(config.rehash_rounds)
-        self.certified: dict[CanisterId, Canister] = {}
-        """Canisters as of the last certified height, for queries; forks that nobody commits to."""
-        self.certified_height = 0
-        self.certified_time = self.state.time
-        self.signature = b""
-        self.waiting: dict[CanisterId, None] = {}
-        """Changed since the last certified height."""
+        self.certified = CertifiedState(self.state)
+        """What queries see."""
         self.previous_root: bytes | None = None
         tree_update.set_network(self.state)
 
@@ -99,7 +98,7 @@ class Replica:
         changed = self.state.history.take_changes()
         touched = self.state.canisters.take_touched()
         self.rehash.note(self.state, touched)
-        self.waiting.update(dict.fromkeys(touched))
+        self.certified.note(touched)
         state_hash = self.hash.update(self.state, touched, changed)
         lap("hash")
         tree_update.update(self.state, touched, changed, self.previous_root)
@@ -167,15 +166,7 @@ class Replica:
     def certify(self, request: Certify) -> Slices:
         """The state of this height is certified: queries see it now, and slices of its streams may be made."""
         if request.height == self.state.height:
-            self.signature = request.signature
-            self.certified_height, self.certified_time = request.height, self.state.time
-            for canister_id in self.waiting:
-                canister = self.state.canisters.get(canister_id)
-                if canister is None:
-                    self.certified.pop(canister_id, None)
-                else:
-                    self.certified[canister_id] = frozen(canister)
-            self.waiting.clear()
+            self.certified.certify(request.signature)
         return Slices(height=request.height, slices=tuple(self._slice(request, k) for k in range(len(request.slices))))
 
     def _slice(self, request: Certify, position: int) -> CertifiedSlice | None:
@@ -197,52 +188,61 @@ class Replica:
         own = self.state.own.subnet_id
         return CertifiedSlice(source=own, witness=witness, certificate_signature=request.signature)
 
-    # --- queries
+    # --- queries and calls of users
 
     def query(self, request: QueryRequest) -> Effects[QueryReply]:
         """Run a query on the last certified height, even if another is certified before it ends."""
-        height = self.certified_height
+        answer = QueryReply(
+            cookie=request.cookie,
+            status="replied",
+            height=self.certified.height,
+            time_ns=self.certified.time,
+            node_index=self.config.node_index,
+        )
         try:
             payload = yield from self._execute_query(request)
         except SandboxFailure as failure:
             payload = Reject(RejectCode.SYS_TRANSIENT, str(failure))
         if isinstance(payload, Reply):
-            return QueryReply(cookie=request.cookie, status="replied", reply=payload.data, height=height)
-        return QueryReply(
-            cookie=request.cookie,
+            return replace(answer, reply=payload.data)
+        why = _refusal(payload)
+        return replace(
+            answer,
             status="rejected",
-            reject_code=int(payload.code),
-            reject_message=payload.message,
-            error_code="" if payload.error_code is None else payload.error_code.text,
-            height=height,
+            reject_code=why.reject_code,
+            reject_message=why.reject_message,
+            error_code=why.error_code,
         )
 
     def _execute_query(self, request: QueryRequest) -> Effects[Payload]:
-        canister = self.certified.get(request.receiver)
+        canister = self.certified.canister(request.receiver)
         if canister is None:
-            return Reject(RejectCode.DESTINATION_INVALID, f"Canister {request.receiver} not found")
+            return canister_not_found(request.receiver)
         query = Query(
             caller=request.sender,
             method=request.method,
             arg=request.arg,
-            time=self.certified_time,
-            data_certificate=self.data_certificate(request.receiver),
+            time=self.certified.time,
+            data_certificate=self.certified.data_certificate(request.receiver),
         )
         payload = yield from execute_query(canister, query, self.state.limits, self.state.fees)
         return payload
 
-    def data_certificate(self, canister_id: CanisterId) -> bytes | None:
-        """Certificate of a canister's certified data; None unless the newest state is the certified one."""
-        if self.certified_height != self.state.height:
-            return None
-        path = (b"canister", bytes(canister_id), b"certified_data")
-        return make_certificate(self.state.tree, [path], self.signature)
+    def accept(self, request: AcceptanceRequest) -> Effects[Acceptance]:
+        """Which calls of users may enter the pool, by the last certified height."""
+        height, refusals = self.certified.height, list[Refusal | None]()
+        for call in request.calls:
+            why = yield from acceptance.refusal(self.certified, call, self.state.limits, self.state.fees)
+            refusals.append(None if why is None else _refusal(why))
+        index = self.config.node_index
+        return Acceptance(cookie=request.cookie, refusals=tuple(refusals), node_index=index, height=height)
 
     def read_state(self, path: tuple[bytes, ...]) -> bytes:
         """Certificate of one path at the last certified height; empty unless the newest state is certified."""
-        if self.certified_height != self.state.height or not self.signature:
+        certified = self.certified
+        if certified.height != self.state.height or not certified.signature:
             return b""
-        return make_certificate(self.state.tree, [path] if path else [], self.signature)
+        return make_certificate(self.state.tree, [path] if path else [], certified.signature, certified.delegation)
 
     # --- for the sandboxes
 
@@ -259,10 +259,9 @@ class Replica:
         )
 
 
-def frozen(canister: Canister) -> Canister:
-    """A copy for queries: later rounds change the original only."""
-    execution = None if canister.execution is None else canister.execution.fork()
-    return replace(canister, execution=execution, settings=replace(canister.settings), contexts={}, callbacks={})
+def _refusal(why: Reject) -> Refusal:
+    code = "" if why.error_code is None else why.error_code.text
+    return Refusal(reject_code=int(why.code), reject_message=why.message, error_code=code)
 
 
 def _outcome(change: tuple[bytes, IngressStatus | None]) -> IngressOutcome | None:
@@ -304,5 +303,5 @@ def _stats(counts: RoundCounts, replica: Replica) -> dict[str, int]:
         "total_messages": state.messages_executed,
         "total_cycles_burned": state.burned(),
         "total_canisters": len(state.canisters),
-        "certified_height": replica.certified_height,
+        "certified_height": replica.certified.height,
     }

@@ -99,7 +99,7 @@ class StateHash:
 
 PARTS: dict[bytes, tuple[str, ...]] = {
     b"settings": ("settings",),
-    b"cycles": ("balance", "reserved_balance", "last_charged", "heap_delta_debit", "install_debit", "metrics"),
+    b"cycles": ("balance", "reserved_balance", "last_charged", "heap_delta_debit", "install_debit", "metrics", "query_totals"),
     b"running": ("status", "version", "created", "last_install", "certified_data", "global_timer", "stop_calls"),
     b"calls": ("contexts", "callbacks", "next_context_id", "next_callback_id"),
     b"scheduling": ("tasks", "low_memory_hook", "next_scheduled", "accumulated_priority", "executed_rounds"),

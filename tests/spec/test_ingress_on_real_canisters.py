@@ -10,7 +10,7 @@ import pytest
 
 from ic_types.principal import MANAGEMENT_CANISTER
 from ic_types.units import TimeNs
-from subnet.lab.universal import Program, argument, caller, get_global, method_name, time
+from subnet.lab.universal import Program, argument, caller, get_global, time
 from tests.support.lone_node import SECOND
 from tests.support.spec_node import FEES, NOBODY, STRANGER, USER, SpecNode, management_arg
 
@@ -191,28 +191,6 @@ def test_induction_is_paid_by_the_receiver(node: SpecNode) -> None:
     before = node.balance(canister)
     node.round(message, seconds=0.001)
     assert before - node.balance(canister) == FEES.ingress(message.raw_bytes) + FEES.execution(0)
-
-
-@pytest.mark.spec("api-request-submission")
-@pytest.mark.spec("ic0.accept_message")
-@pytest.mark.spec("ic0.msg_method_name_copy")
-@pytest.mark.spec("ic0.msg_method_name_size")
-def test_inspection_decides_by_method(node: SpecNode) -> None:
-    """A canister that calls accept_message lets a message in; one that doesn't, or traps, keeps it out."""
-    by_method = Program().if_(method_name().size().equals(6), Program().accept(), Program())
-    canister = node.universal(Program().on_inspect(by_method))
-    assert node.inspect(canister, "update") is None
-    refused = node.inspect(canister, "other")
-    assert refused is not None
-    assert refused.rejected == (4, "IC0406")
-    trapping = node.universal(Program().on_inspect(Program().trap(b"no")))
-    trapped = node.inspect(trapping, "update")
-    assert trapped is not None
-    assert trapped.rejected == (5, "IC0503")
-    twice = node.universal(Program().on_inspect(Program().accept().accept()))
-    trapped = node.inspect(twice, "update")
-    assert trapped is not None
-    assert trapped.rejected == (5, "IC0504")
 
 
 @pytest.mark.spec("api-request-submission")

@@ -23,6 +23,8 @@ from ic_types.principal import SubnetId
 from sandbox.launch_protocol import LAUNCH_SOCKET, MAX_PACKET_BYTES, Spawned, SpawnSandbox
 from subnet.process_tools import set_title
 from subnet.protocol import (
+    Acceptance,
+    AcceptanceRequest,
     Batch,
     CertifiedSlice,
     Certify,
@@ -33,6 +35,7 @@ from subnet.protocol import (
     NodeReady,
     QueryReply,
     QueryRequest,
+    Refusal,
     RoundResult,
     Slices,
     Stop,
@@ -42,7 +45,9 @@ from subnet.random_tape import tape_message
 
 REJECTED = b"reject this"
 """Argument of messages that are rejected; all others get their argument back."""
-REQUESTS = (Batch, Certify, QueryRequest, Inspect, Stop)
+UNWELCOME = b"refuse this"
+"""Argument of messages that aren't accepted into the pool."""
+REQUESTS = (Batch, Certify, QueryRequest, AcceptanceRequest, Inspect, Stop)
 
 
 @dataclass(slots=True)
@@ -70,7 +75,7 @@ class FakeReplica:
     """Set when it is to die."""
     batches: list[Batch] = field(default_factory=list)
 
-    def answer(self, request: Batch | Certify | QueryRequest | Inspect) -> object:
+    def answer(self, request: Batch | Certify | QueryRequest | AcceptanceRequest | Inspect) -> object:
         """What a node answers."""
         match request:
             case Batch():
@@ -81,6 +86,11 @@ class FakeReplica:
             case QueryRequest():
                 reply = request.arg + bytes([self.config.node_index])
                 return QueryReply(cookie=request.cookie, status="replied", reply=reply, height=self.certified_height)
+            case AcceptanceRequest():
+                no = Refusal(reject_code=4, reject_message="not welcome", error_code="IC0406")
+                refusals = tuple(no if call.arg == UNWELCOME else None for call in request.calls)
+                index = self.config.node_index
+                return Acceptance(cookie=request.cookie, refusals=refusals, node_index=index, height=self.certified_height)
             case Inspect():
                 return Inspected(cookie=request.cookie, body=cbor2.dumps(self._inspect(request)))
 

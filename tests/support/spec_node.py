@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
@@ -14,15 +14,15 @@ from ic_types.candid import decoder, encoder
 from ic_types.candid.types import Type
 from ic_types.messages import Ingress
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal
-from ic_types.reject import Payload, Reject, Reply
 from scheduler.canister import Canister
-from scheduler.query import Query, execute_query, inspect_message
+from scheduler.effects import Effects
 from subnet.lab.universal import Program
 from subnet.management import candid_types
 from subnet.management.methods import METHODS
-from subnet.protocol import Batch, Certify, RoundResult
+from subnet.protocol import AcceptanceRequest, Batch, Certify, QueryRequest, RoundResult
 from tests.support.lone_node import GENESIS_NS, SECOND, LoneNode, example, network_record
 
+T = TypeVar("T")
 USER = Principal(b"\x01a user\x02")
 STRANGER = Principal(b"\x01a stranger\x02")
 NOBODY = Principal.canister((1 << 20) - 7)
@@ -130,29 +130,26 @@ class SpecNode(LoneNode):
 
     def query(self, receiver: CanisterId, program: Program | bytes, method: str = "query", sender: Principal = USER) -> Outcome:
         """A non-replicated query on the last certified height."""
-        replica, done = self.replica, list[Any]()
-        query = Query(
-            caller=sender,
-            method=method,
-            arg=bytes(program),
-            time=replica.certified_time,
-            data_certificate=replica.data_certificate(receiver),
-        )
-        rule = execute_query(replica.certified[receiver], query, replica.state.limits, replica.state.fees)
-        self.driver.start_query(rule, done.append)
-        while not done:
-            self.driver.step(50)
-        return outcome_of(done[0])
+        request = QueryRequest(cookie=0, sender=sender, receiver=receiver, method=method, arg=bytes(program))
+        answer = self.answer_of(self.replica.query(request))
+        reply = answer.reply if answer.status == "replied" else None
+        return Outcome(reply, answer.reject_code, answer.error_code, answer.reject_message)
 
-    def inspect(self, receiver: CanisterId, method: str, arg: Program | bytes = b"") -> Outcome | None:
-        """Ask a canister whether it lets a user's message in: None if it does."""
-        replica, done = self.replica, list[Any]()
-        query = Query(caller=USER, method=method, arg=bytes(arg), time=replica.certified_time, data_certificate=None)
-        rule = inspect_message(replica.certified[receiver], query, replica.state.limits)
+    def inspect(
+        self, receiver: CanisterId, method: str, arg: Program | bytes = b"", sender: Principal = USER
+    ) -> Outcome | None:
+        """Ask whether a user's message may enter the pool: None if it may."""
+        request = AcceptanceRequest(cookie=0, calls=(self.message(receiver, arg, method, sender=sender),))
+        refusal = self.answer_of(self.replica.accept(request)).refusals[0]
+        return None if refusal is None else Outcome(None, refusal.reject_code, refusal.error_code, refusal.reject_message)
+
+    def answer_of(self, rule: Effects[T]) -> T:
+        """Run a rule on query sandboxes."""
+        done: list[T] = []
         self.driver.start_query(rule, done.append)
         while not done:
             self.driver.step(50)
-        return None if done[0] is None else outcome_of(done[0])
+        return done[0]
 
     # --- the management canister
 
@@ -202,11 +199,3 @@ def management_arg(method: str, value: Any = None) -> bytes:
     """The Candid argument of a management method."""
     kind = METHODS[method].argument
     return encoder.encode([], []) if kind is None else encoder.encode([kind], [value])
-
-
-def outcome_of(payload: Payload) -> Outcome:
-    """The outcome of a query."""
-    if isinstance(payload, Reply):
-        return Outcome(payload.data)
-    assert isinstance(payload, Reject)
-    return Outcome(None, int(payload.code), "" if payload.error_code is None else payload.error_code.text, payload.message)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from configs.fees import CyclesCostSchedule
+from ic_types.messages import Ingress
 from ic_types.reject import ErrorCode, Reject, RejectCode, Reply
 from ic_types.units import Cycles
 from sandbox.protocol import EntryPoint, Finished
@@ -71,8 +72,16 @@ def test_queries_that_cannot_run() -> None:
 
 def inspect(world: FakeWorld, canister: Canister, answer: EffectResult) -> Reject | None:
     """Inspect a message, the sandbox giving this answer."""
-    query = Query(caller=USER, method="update", arg=b"", time=world.time, data_certificate=None)
-    rule = inspect_message(canister, query, world.limits)
+    call = Ingress(
+        message_id=bytes(32),
+        sender=USER,
+        receiver=canister.canister_id,
+        method="update",
+        arg=b"",
+        expiry=world.time,
+        raw_bytes=9,
+    )
+    rule = inspect_message(canister, call, world.time, world.limits)
     try:
         effect: Effect = next(rule)
         assert effect.message.entry is EntryPoint.INSPECT_MESSAGE  # type: ignore[union-attr]
@@ -92,6 +101,3 @@ def test_inspection() -> None:
     refused = inspect(world, canister, Finished(instructions=1, slice_instructions=1))
     assert refused is not None
     assert refused.error_code is ErrorCode.CANISTER_REJECTED_MESSAGE
-    empty = inspect(world, world.add_canister(empty=True), None)
-    assert empty is not None
-    assert empty.error_code is ErrorCode.CANISTER_WASM_MODULE_NOT_FOUND
