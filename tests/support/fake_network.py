@@ -134,6 +134,8 @@ class FakeNetwork:
             if process.replica.leave:
                 self.ports.kill(process.pid)
                 return
+            if answer is None:
+                return
             if isinstance(answer, RoundResult):
                 self.results.append(answer)
             self.coordinator.on_node_message(process.address, wire.decode(wire.encode(answer)))

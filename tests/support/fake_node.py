@@ -76,12 +76,14 @@ class FakeReplica:
     batches: list[Batch] = field(default_factory=list)
 
     def answer(self, request: Batch | Certify | QueryRequest | AcceptanceRequest | Inspect) -> object:
-        """What a node answers."""
+        """What a node answers; None for nothing."""
         match request:
             case Batch():
                 return self._execute(request)
             case Certify():
                 self.certified_height = max(self.certified_height, request.height)
+                if not request.slices:
+                    return None
                 return Slices(height=request.height, slices=tuple(self._slice(request, k) for k in range(len(request.slices))))
             case QueryRequest():
                 reply = request.arg + bytes([self.config.node_index])
@@ -217,7 +219,8 @@ def run_node(config: NodeConfig) -> int:
         answer = replica.answer(request)
         if replica.leave:
             os._exit(7)
-        channel.send(wire.encode(answer))
+        if answer is not None:
+            channel.send(wire.encode(answer))
 
 
 def run_compiler(_endpoint: str, _cache_dir: str) -> None:
