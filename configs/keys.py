@@ -87,6 +87,13 @@ SUBNET = (
     Key("cores", Form.INT, "scheduler cores: canisters that run at the same time", low=1, high=64, default="4"),
     Key("checkpoint_interval", Form.INT, "rounds from checkpoint to checkpoint", low=1, high=1_000_000, default="500"),
     Key("fee_nodes", Form.INT, "nodes that fees are scaled to", low=1, high=1000, default="nodes"),
+    Key(
+        "chain_keys",
+        Form.TEXTS,
+        "keys it signs with for canisters: key_1 (all algorithms), ecdsa:Secp256k1:key_1, schnorr:Ed25519:key_1, ...",
+        default="key_1, test_key_1 and dfx_test_key, on the first subnet that isn't the root",
+    ),
+    Key("held_chain_keys", Form.TEXTS, "keys of which it gives public keys, but doesn't sign with them", default="none"),
     Key("limits", Form.TABLE, "limits that differ from the profile's"),
     Key("fees", Form.TABLE, "fees that differ from the profile's"),
 )

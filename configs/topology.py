@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,12 +17,17 @@ from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits, SubnetType
 from configs.wasm_info import WasmInfo
 from ic_types.candid.did import DidFile
+from ic_types.chain_keys.key_id import KeyId, KeyKind
 from ic_types.principal import Principal
 
 ANONYMOUS_NAME = "anonymous"
 """The caller without a key; a name that no identity may have."""
 DEFAULT_GENESIS_NS = 1_735_689_600_000_000_000
 """2025-01-01T00:00:00Z."""
+
+
+DEFAULT_CHAIN_KEYS = ("key_1", "test_key_1", "dfx_test_key")
+"""Names of the keys of a network whose topology names none: those of mainnet, and that of local networks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +41,10 @@ class SubnetSpec:
     limits: SubnetLimits
     """Profile, then the topology's changes, then the subnet's."""
     fees: CyclesCostSchedule
+    chain_keys: tuple[str, ...] = ()
+    """Keys that it signs with, in their text form."""
+    held_chain_keys: tuple[str, ...] = ()
+    """Further keys, of which it gives public keys only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +188,20 @@ def _named(items: tuple[_T, ...], name: str) -> _T:
         if item.name == name:
             return item
     raise KeyError(name)
+
+
+def chain_key_texts(names: Iterable[str]) -> tuple[str, ...]:
+    """Text forms of chain keys, without repetitions; a bare name stands for the keys of all algorithms.
+
+    Raises: ValueError when one is no key.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        keys = [KeyId.parse(name)] if ":" in name else [KeyId(kind, name) for kind in KeyKind]
+        if not keys[0].name:
+            KeyId.parse(name)
+        found |= {str(key): None for key in keys}
+    return tuple(found)
 
 
 def key_seed(identity_seed: int, purpose: str) -> bytes:

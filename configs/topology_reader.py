@@ -14,7 +14,15 @@ from configs.keys import CANISTER, IDENTITIES, SUBNET, TOPOLOGY
 from configs.limits import SubnetType
 from configs.profiles import ProfileType, changed, load_profile
 from configs.toml_table import Source, Table, shown
-from configs.topology import ANONYMOUS_NAME, DEFAULT_GENESIS_NS, CanisterSpec, SubnetSpec, Topology
+from configs.topology import (
+    ANONYMOUS_NAME,
+    DEFAULT_CHAIN_KEYS,
+    DEFAULT_GENESIS_NS,
+    CanisterSpec,
+    SubnetSpec,
+    Topology,
+    chain_key_texts,
+)
 from configs.workload_reader import read_workload
 
 DEFAULT_IDENTITY = "user"
@@ -67,7 +75,11 @@ class TopologyReader:
             self.table.fail("subnet", "there is no subnet; a network needs at least a system subnet")
         self._unique(tables)
         root = self._root(tables)
-        return tuple(self._subnet(part, profile, number == root) for number, part in enumerate(tables))
+        subnets = [self._subnet(part, profile, number == root) for number, part in enumerate(tables)]
+        if not any(part.has("chain_keys") or part.has("held_chain_keys") for part in tables):
+            signer = next((number for number in range(len(subnets)) if number != root), root)
+            subnets[signer] = replace(subnets[signer], chain_keys=chain_key_texts(DEFAULT_CHAIN_KEYS))
+        return tuple(subnets)
 
     def _root(self, tables: Sequence[Table]) -> int:
         """Which subnet is the root: the one that says so, otherwise the first system subnet."""
@@ -109,7 +121,15 @@ class TopologyReader:
             nodes=nodes,
             limits=limits,
             fees=replace(numbers.fees, subnet_size=part.number("fee_nodes", nodes)),
+            chain_keys=self._chain_keys(part, "chain_keys"),
+            held_chain_keys=self._chain_keys(part, "held_chain_keys"),
         )
+
+    def _chain_keys(self, part: Table, name: str) -> tuple[str, ...]:
+        try:
+            return chain_key_texts(part.texts(name) or ())
+        except ValueError as error:
+            part.fail(name, f"{error}, or are a NAME alone, for all of them")
 
     def _unique(self, tables: Sequence[Table]) -> None:
         seen: dict[str, Table] = {}

@@ -6,7 +6,7 @@ Rule module. Each request is answered by one reply with the same cookie; only af
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
@@ -109,8 +109,7 @@ class ExecutionContext:
     wasm_memory_limit: int = 0  # 0 = none
     output_slots: tuple[tuple[CanisterId, int], ...] = ()
     """Free request slots towards peers with fewer than the full queue capacity."""
-    callbacks_available: int = 1 << 62
-    """How many further calls the canister may have open."""
+    callbacks_available: int = 1 << 62  # further calls that the canister may open
     call_tree_depth: int = 0
 
 
@@ -126,6 +125,7 @@ class Environment:
     subnet_type: str
     limits: SubnetLimits
     fees: CyclesCostSchedule
+    signing_fees: dict[str, int] = field(default_factory=dict)  # cycles for a signature, by the text of the chain key
     log_bytes: int = 4096
 
 

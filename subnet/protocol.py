@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types import wire
+from ic_types.chain_keys.registry import ChainKeyRecord
 from ic_types.messages import Ingress
 from ic_types.principal import CanisterId, NodeId, Principal, SubnetId
 from subnet.account import SubnetAccount
@@ -38,6 +39,7 @@ class NetworkRecord:
 
     subnets: tuple[SubnetRecord, ...]
     root: SubnetId
+    chain_keys: tuple[ChainKeyRecord, ...] = ()
 
 
 @wire.message

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from ic_types.chain_keys.key_id import KeyId, KeyKind
 from sandbox.system_api.message_state import MessageState
 from sandbox.system_api.traps import contract_violation
 
-KNOWN_KEYS: Final = (b"key_1", b"test_key_1", b"dfx_test_key")
-ECDSA_CURVES: Final = 1
-SCHNORR_ALGORITHMS: Final = 2
-VETKD_CURVES: Final = 1
+ECDSA_CURVES: Final = (KeyKind.ECDSA_SECP256K1,)
+SCHNORR_ALGORITHMS: Final = (KeyKind.SCHNORR_BIP340, KeyKind.SCHNORR_ED25519)
+VETKD_CURVES: Final = (KeyKind.VETKD_BLS12_381_G2,)
 _INVALID_ALGORITHM, _INVALID_KEY = 1, 2
 
 
@@ -44,27 +44,28 @@ def cost_http_request_v2(_s: MessageState, _src: int, _size: int, _dst: int) -> 
 
 def cost_sign_with_ecdsa(s: MessageState, src: int, size: int, curve: int, dst: int) -> int:
     """Fee of `sign_with_ecdsa`: 0 and the fee, 1 unknown curve, 2 unknown key."""
-    return _signature(s, "cost_sign_with_ecdsa", src, size, curve < ECDSA_CURVES, dst)
+    return _signature(s, "cost_sign_with_ecdsa", src, size, ECDSA_CURVES[curve : curve + 1], dst)
 
 
 def cost_sign_with_schnorr(s: MessageState, src: int, size: int, algorithm: int, dst: int) -> int:
     """Fee of `sign_with_schnorr`: 0 and the fee, 1 unknown algorithm, 2 unknown key."""
-    return _signature(s, "cost_sign_with_schnorr", src, size, algorithm < SCHNORR_ALGORITHMS, dst)
+    return _signature(s, "cost_sign_with_schnorr", src, size, SCHNORR_ALGORITHMS[algorithm : algorithm + 1], dst)
 
 
 def cost_vetkd_derive_key(s: MessageState, src: int, size: int, curve: int, dst: int) -> int:
     """Fee of `vetkd_derive_key`: 0 and the fee, 1 unknown curve, 2 unknown key."""
-    return _signature(s, "cost_vetkd_derive_key", src, size, curve < VETKD_CURVES, dst)
+    return _signature(s, "cost_vetkd_derive_key", src, size, VETKD_CURVES[curve : curve + 1], dst)
 
 
-def _signature(s: MessageState, name: str, src: int, size: int, algorithm_known: bool, dst: int) -> int:
+def _signature(s: MessageState, name: str, src: int, size: int, kinds: tuple[KeyKind, ...], dst: int) -> int:
+    """What the subnet that signs takes; `kinds` has the algorithm asked for, or nothing."""
     key = s.copy_from_canister(f"ic0.{name}", src, size)
-    if not algorithm_known:
+    if not kinds:
         return _INVALID_ALGORITHM
-    if key not in KNOWN_KEYS:
+    fee = s.environment.signing_fees.get(str(KeyId(kinds[0], key.decode(errors="replace"))))
+    if fee is None:
         return _INVALID_KEY
-    fees = s.environment.fees
-    s.copy_cycles_to_canister(name, dst, fees.scale(fees.signature))
+    s.copy_cycles_to_canister(name, dst, fee)
     return 0
 
 

@@ -13,6 +13,7 @@ from configs.topology import key_seed
 from ic_types import bls
 from ic_types.identity import Ed25519Identity
 from ic_types.principal import CanisterId, NodeId, Principal
+from subnet.coordinator.chain_key_secrets import deal_chain_keys
 from subnet.coordinator.network_plan import NetworkPlan
 from subnet.network_config import CoordinatorConfig
 from subnet.protocol import NetworkRecord, NodeConfig, SubnetRecord
@@ -74,7 +75,8 @@ def make_genesis(plan: NetworkPlan) -> Genesis:
         keys.append(SubnetKeys(threshold=threshold, shares=shares))
     root = next(record for record in records if record.name == plan.root)
     others = [record for record in records if record is not root]
-    registry = NetworkRecord(subnets=(root, *others), root=root.subnet_id)
+    chain_keys = deal_chain_keys(plan.identity_seed, plan.subnets, records)
+    registry = NetworkRecord(subnets=(root, *others), root=root.subnet_id, chain_keys=chain_keys)
     return Genesis(registry=registry, subnets=tuple(records), keys=tuple(keys))
 
 

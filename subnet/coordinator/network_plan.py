@@ -24,6 +24,10 @@ class SubnetPlan:
     nodes: int
     limits: SubnetLimits
     fees: CyclesCostSchedule
+    chain_keys: tuple[str, ...] = ()
+    """Texts of the keys that it signs with."""
+    held_chain_keys: tuple[str, ...] = ()
+    """Further keys, of which it gives public keys only."""
 
 
 @wire.message

@@ -80,7 +80,15 @@ def read_plan(topology: Topology) -> NetworkPlan:
         rehash_rounds=topology.rehash_rounds,
         identities=topology.identities,
         subnets=tuple(
-            SubnetPlan(name=one.name, subnet_type=one.kind.value, nodes=one.nodes, limits=one.limits, fees=one.fees)
+            SubnetPlan(
+                name=one.name,
+                subnet_type=one.kind.value,
+                nodes=one.nodes,
+                limits=one.limits,
+                fees=one.fees,
+                chain_keys=one.chain_keys,
+                held_chain_keys=one.held_chain_keys,
+            )
             for one in topology.subnets
         ),
         root=topology.root.name,

@@ -17,6 +17,7 @@ import zmq
 
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
+from configs.topology import DEFAULT_CHAIN_KEYS, chain_key_texts
 from ic_types.errors import BadInput, SandboxFailure
 from ic_types.principal import ANONYMOUS, Principal
 from sandbox import profiling
@@ -143,7 +144,8 @@ def _environment(canister: Principal, limits: SubnetLimits) -> Environment:
         root_key=bytes(133),
         subnet_type="application",
         limits=limits,
-        fees=CyclesCostSchedule(),
+        fees=(fees := CyclesCostSchedule()),
+        signing_fees=dict.fromkeys(chain_key_texts(DEFAULT_CHAIN_KEYS), fees.scale(fees.signature)),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from ic_types.chain_keys.registry import ChainKeys
 from ic_types.messages import Ingress, Request
 from ic_types.principal import CanisterId, Principal, SubnetId
 from ic_types.reject import Payload
@@ -35,6 +36,10 @@ class SubnetContext(SubnetView, Protocol):
     @property
     def routing(self) -> RoutingTable:
         """Which subnet hosts which canister."""
+
+    @property
+    def chain_keys(self) -> ChainKeys:
+        """Keys for signatures, of all subnets."""
 
     @property
     def management_queues(self) -> CanisterQueues:

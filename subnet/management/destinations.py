@@ -6,6 +6,7 @@ Rule module. Spec: interface spec, "Effective canister id"; abstract behaviour, 
 from __future__ import annotations
 
 from ic_types.candid.decoder import decode
+from ic_types.chain_keys.registry import ChainKeys
 from ic_types.errors import CandidError
 from ic_types.messages import Ingress, Request
 from ic_types.principal import CanisterId, SubnetId
@@ -13,7 +14,7 @@ from ic_types.reject import Reject, RejectCode
 from message_routing.induction import ManagementTarget
 from message_routing.routing_table import RoutingTable
 from scheduler import error_texts
-from subnet.management import errors
+from subnet.management import chain_keys, errors
 from subnet.management.candid_types import CANISTER_ID
 from subnet.management.methods import METHODS, Method
 from subnet.management.settings import FREE_UPDATE_BYTES
@@ -46,12 +47,18 @@ def induction_target(ingress: Ingress) -> ManagementTarget | Reject:
     return ManagementTarget(canister_id, free)
 
 
-def resolve_destination(routing: RoutingTable, request: Request) -> SubnetId | Reject:
-    """The subnet whose management canister a call to `aaaaa-aa` is for: the effective canister's, or the caller's own."""
+def resolve_destination(routing: RoutingTable, keys: ChainKeys, request: Request) -> SubnetId | Reject:
+    """The subnet whose management canister a call to `aaaaa-aa` is for.
+
+    That of the effective canister, one that has the chain key, or the caller's own.
+    """
     method = METHODS.get(request.method)
     if method is None:
         return error_texts.for_caller(errors.unknown_method(request.method))
     try:
+        if method.signing is not None:
+            key = chain_keys.key_of(decode(request.arg, method.arguments)[0])
+            return chain_keys.route(keys, request.method, key, signing=method.signing)
         canister_id = effective_canister(method, request.arg)
     except CandidError as error:
         return Reject(RejectCode.DESTINATION_INVALID, f"Unable to route management canister request {request.method}: {error}")

@@ -5,6 +5,7 @@ Rule module. Spec: interface spec, "Error codes"; the texts are the replica's, w
 
 from __future__ import annotations
 
+from ic_types.chain_keys.key_id import KeyId
 from ic_types.principal import CanisterId, Principal, SubnetId
 from ic_types.reject import ErrorCode, Reject, reject
 from scheduler.canister import Canister
@@ -166,6 +167,17 @@ def reserved_limit_too_low(reserved: int, limit: int) -> ManagementError:
     """IC0540."""
     text = f"Cannot set the reserved cycles limit {limit} below the reserved cycles balance of the canister {reserved}."
     return _error(ErrorCode.RESERVED_CYCLES_LIMIT_IS_TOO_LOW, text)
+
+
+def key_not_held(subnet: SubnetId, key: KeyId) -> ManagementError:
+    """IC0406."""
+    return _error(ErrorCode.CANISTER_REJECTED_MESSAGE, f"Subnet {subnet} does not hold threshold key {key}.")
+
+
+def no_bitcoin() -> ManagementError:
+    """IC0406."""
+    text = "No bitcoin canisters available. The Bitcoin API is not simulated."
+    return _error(ErrorCode.CANISTER_REJECTED_MESSAGE, text)
 
 
 def unknown_method(method: str) -> Reject:

@@ -11,8 +11,9 @@ from typing import TypeAlias
 
 from ic_types.candid.types import Type
 from ic_types.candid.values import Value
+from subnet.management import bitcoin, chain_keys, code, cycles, lifecycle, randomness, settings, status
 from subnet.management import candid_types as types
-from subnet.management import code, cycles, lifecycle, randomness, settings, status
+from subnet.management import chain_key_types as key_types
 from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
 from subnet.management.installs import InstallRule
 
@@ -31,6 +32,8 @@ class Method:
     """In place of a handler: a rule that runs canister code and may take several rounds."""
     effective: str | None = "canister_id"
     """Field of the argument that names the effective canister; None: the call is about no canister that exists."""
+    signing: bool | None = None
+    """The call is about a chain key, so it goes to a subnet that holds it (False) or signs with it (True)."""
     users: bool = True
     canisters: bool = True
 
@@ -38,6 +41,10 @@ class Method:
     def arguments(self) -> tuple[Type, ...]:
         """Types to decode the argument at."""
         return () if self.argument is None else (self.argument,)
+
+
+def _key(argument: Type, handler: Handler, *, signing: bool) -> Method:
+    return Method(argument=argument, handler=handler, effective=None, signing=signing, users=False)
 
 
 METHODS: Mapping[str, Method] = {
@@ -55,4 +62,11 @@ METHODS: Mapping[str, Method] = {
     "delete_canister": Method(argument=types.CANISTER_ID, handler=lifecycle.delete_canister),
     "deposit_cycles": Method(argument=types.CANISTER_ID, handler=cycles.deposit_cycles, users=False),
     "raw_rand": Method(argument=None, handler=randomness.raw_rand, effective=None, users=False),
+    "ecdsa_public_key": _key(key_types.ECDSA_PUBLIC_KEY, chain_keys.extended_public_key, signing=False),
+    "schnorr_public_key": _key(key_types.SCHNORR_PUBLIC_KEY, chain_keys.extended_public_key, signing=False),
+    "vetkd_public_key": _key(key_types.VETKD_PUBLIC_KEY, chain_keys.vetkd_public_key, signing=False),
+    **{
+        name: Method(argument=argument, handler=bitcoin.refuse, effective=None, users=False)
+        for name, argument in bitcoin.ARGUMENTS.items()
+    },
 }

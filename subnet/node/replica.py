@@ -255,6 +255,7 @@ class Replica:
             subnet_type=self.state.own.subnet_type,
             limits=self.state.limits,
             fees=self.state.fees,
+            signing_fees=self.state.chain_keys.signing_fees(),
             log_bytes=self.state.limits.log_bytes,
         )
 

@@ -162,5 +162,5 @@ def _stream_building(world: RoundWorld) -> StreamBuilding:
         flow=state.flow,
         limits=state.limits,
         system_subnets=frozenset(r.subnet_id for r in state.network.subnets if r.subnet_type == "system"),
-        resolve=lambda request: resolve_destination(state.routing, request),
+        resolve=lambda request: resolve_destination(state.routing, state.chain_keys, request),
     )

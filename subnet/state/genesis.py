@@ -6,6 +6,7 @@ Rule module. Topology canisters are created by ordinary ingress messages in the 
 from __future__ import annotations
 
 from ic_types import bls
+from ic_types.chain_keys.registry import ChainKeys
 from ic_types.units import TimeNs
 from message_routing.ingress_history import IngressHistory
 from message_routing.routing_table import RoutingTable
@@ -31,6 +32,7 @@ def genesis_state(config: NodeConfig) -> ReplicatedState:
         fees=config.fees,
         routing=RoutingTable(own.subnet_id, ranges),
         root_key_der=bls.to_der(record_of(config.network, config.network.root).public_key),
+        chain_keys=ChainKeys(config.network.chain_keys),
         next_canister_index=start,
         time=TimeNs(config.genesis_time_ns),
         history=IngressHistory(bytes_limit=config.limits.ingress_history_bytes, ttl_s=config.limits.ingress_ttl_s),

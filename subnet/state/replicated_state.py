@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
+from ic_types.chain_keys.registry import ChainKeys
 from ic_types.principal import SubnetId
 from ic_types.units import Cycles, Height, TimeNs
 from message_routing.cycles_flow import CyclesFlow
@@ -38,6 +39,7 @@ class ReplicatedState:
     fees: CyclesCostSchedule
     routing: RoutingTable
     root_key_der: bytes
+    chain_keys: ChainKeys = field(default_factory=ChainKeys)
     # --- state
     height: Height = Height(0)
     time: TimeNs = TimeNs(0)

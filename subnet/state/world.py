@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
+from ic_types.chain_keys.registry import ChainKeys
 from ic_types.principal import CanisterId, Principal, SubnetId
 from ic_types.reject import Reject
 from ic_types.units import Cycles, TimeNs
@@ -81,6 +82,11 @@ class RoundWorld:
     def routing(self) -> RoutingTable:
         """Which subnet hosts which canister."""
         return self.state.routing
+
+    @property
+    def chain_keys(self) -> ChainKeys:
+        """Keys for signatures, of all subnets."""
+        return self.state.chain_keys
 
     # --- state
 

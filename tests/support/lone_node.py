@@ -22,15 +22,19 @@ import zmq
 
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
+from configs.topology import chain_key_texts
 from ic_types import bls
 from ic_types.candid import encoder
 from ic_types.candid.types import Type
+from ic_types.chain_keys.registry import ChainKeyRecord
 from ic_types.messages import Ingress
 from ic_types.principal import ANONYMOUS, MANAGEMENT_CANISTER, CanisterId, Principal
 from ic_types.units import TimeNs
 from sandbox import artefacts
 from sandbox.controller import SandboxController
 from sandbox.launcher import ZygoteLauncher
+from subnet.coordinator.chain_key_secrets import deal_chain_keys
+from subnet.coordinator.network_plan import SubnetPlan
 from subnet.management import candid_types
 from subnet.node.driver import Driver
 from subnet.node.replica import Replica
@@ -79,7 +83,22 @@ def network_record(names: tuple[str, ...] = ("app",), nodes: int = 1) -> tuple[N
                 range_end=Principal.canister(((position + 1) << 20) - 1),
             )
         )
-    return NetworkRecord(subnets=tuple(records), root=records[0].subnet_id), shares
+    keys = chain_keys(records[-1])
+    return NetworkRecord(subnets=tuple(records), root=records[0].subnet_id, chain_keys=keys), shares
+
+
+def chain_keys(holder: SubnetRecord, *names: str) -> tuple[ChainKeyRecord, ...]:
+    """Keys of all algorithms that this subnet signs with, at the price of the default fees."""
+    fees = CyclesCostSchedule()
+    plan = SubnetPlan(
+        name=holder.name,
+        subnet_type=holder.subnet_type,
+        nodes=len(holder.nodes),
+        limits=SubnetLimits(),
+        fees=fees,
+        chain_keys=chain_key_texts(names or ("key_1",)),
+    )
+    return deal_chain_keys(5, [plan], [holder])
 
 
 class LoneNode:

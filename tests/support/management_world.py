@@ -11,6 +11,7 @@ from typing import Any
 from ic_types.candid.decoder import decode
 from ic_types.candid.encoder import encode
 from ic_types.candid.types import Type
+from ic_types.chain_keys.registry import ChainKeys
 from ic_types.messages import Ingress, Request, Response
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal, SubnetId
 from ic_types.reject import Payload, Reject, Reply
@@ -107,6 +108,7 @@ class ManagedSubnet(FakeWorld):
     stopping: dict[CanisterId, None] = field(default_factory=dict)
     compiled: dict[bytes, None] = field(default_factory=dict)
     minted: int = 0
+    chain_keys: ChainKeys = field(default_factory=ChainKeys)
     routing: RoutingTable = field(init=False)
     next_index: int = 0
 

@@ -153,7 +153,8 @@ def test_calls_go_to_the_subnet_of_the_canister_they_are_about(subnet: ManagedSu
 
     def resolved(method: str, who: object = None) -> object:
         arg = encode((), ()) if who is None else encode_args(method, {"canister_id": who})
-        return resolve_destination(subnet.routing, request(canister_id(0, 0), MANAGEMENT_CANISTER, method=method, arg=arg))
+        asked = request(canister_id(0, 0), MANAGEMENT_CANISTER, method=method, arg=arg)
+        return resolve_destination(subnet.routing, subnet.chain_keys, asked)
 
     assert resolved("start_canister", canister_id(2, 5)) == subnet_id(2)
     assert resolved("raw_rand") == subnet_id(0)

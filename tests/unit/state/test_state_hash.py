@@ -17,7 +17,7 @@ from subnet.state.replicated_state import ReplicatedState
 from subnet.state.state_hash import ELSEWHERE, PARTS, canister_parts
 
 NOT_STATE = {"deadlines", "tree"}
-CONSTANT = {"network", "own", "limits", "fees", "routing", "root_key_der"}
+CONSTANT = {"network", "own", "limits", "fees", "routing", "root_key_der", "chain_keys"}
 COVERED = {
     "canisters", "streams", "history", "height", "time", "randomness", "next_canister_index", "messages_executed", "compiled",
     "minted", "flow", "lost", "tally", "refunds", "management_queues", "scheduler",
