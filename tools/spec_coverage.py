@@ -1,7 +1,7 @@
 """Writes docs/spec_coverage.md: which tests check which rule of the interface specification.
 
-Plumbing. The rules are listed in tests/spec/headings.toml and tests/spec/system_api.toml; tests name theirs by the marker
-`@pytest.mark.spec("<rule>", condition=n)`, on a function, a class or, as `pytestmark`, on a whole module; `condition` is one
+Plumbing. The rules are listed in headings.toml, management_methods.toml and system_api.toml of tests/spec; tests name theirs
+by the marker `@pytest.mark.spec("<rule>", condition=n)`, on a function, a class or, as `pytestmark`, on a whole module; `condition` is one
 number or a tuple of the index in tests/spec/conditions, and may be left out. Read without running anything.
 """
 
@@ -21,10 +21,12 @@ from tools.conditions import Condition, conditions  # noqa: E402
 
 PAGE = ROOT / "docs" / "spec_coverage.md"
 FUNCTION_PREFIX = "ic0."
+METHOD_PREFIX = "ic-"
 INTRODUCTION = """# Coverage of the specification
 
-Which tests check which rule: one row per heading of the interface specification's chapter "Abstract behavior", and one per
-function of the System API. Written by `python tools/spec_coverage.py` from the `spec` markers of the tests; don't edit it.
+Which tests check which rule: one row per heading of the interface specification's chapter "Abstract behavior", one per method
+of the management canister, and one per function of the System API. Written by `python tools/spec_coverage.py` from the `spec`
+markers of the tests; don't edit it.
 *To come* names the row of the [roadmap](roadmap.md) that completes a rule; a rule without tests that nothing completes stands
 out as **none**. Contexts are the letters of the chapter "Canister interface", "Overview of imports". Below, the conditions of
 each rule, where they are implemented, and the tests that fail without them: `make mutants` takes each of them out in turn.
@@ -71,6 +73,12 @@ def headings() -> list[Heading]:
     return [Heading(row["id"], row["title"], row.get("later", ""), row.get("group", False)) for row in table["heading"]]
 
 
+def management_methods() -> list[Heading]:
+    """The methods of the management canister, in the order of its service description."""
+    table: dict[str, str] = tomllib.loads((ROOT / "tests/spec/management_methods.toml").read_text())["methods"]
+    return [Heading(METHOD_PREFIX + name, name, later) for name, later in table.items()]
+
+
 def system_api() -> dict[str, str]:
     """Contexts of every function of the System API, by name."""
     contexts: dict[str, str] = tomllib.loads((ROOT / "tests/spec/system_api.toml").read_text())["contexts"]
@@ -79,7 +87,9 @@ def system_api() -> dict[str, str]:
 
 def known_rules() -> set[str]:
     """What a marker may name."""
-    return {heading.rule for heading in headings()} | {FUNCTION_PREFIX + name for name in system_api()}
+    return {heading.rule for heading in (*headings(), *management_methods())} | {
+        FUNCTION_PREFIX + name for name in system_api()
+    }
 
 
 def marked_tests() -> list[Marked]:
@@ -140,6 +150,8 @@ def page() -> str:
     for heading in headings():
         covered = "" if heading.group else _tests(tests.get(heading.rule, []), heading.later)
         lines.append(f"| `{heading.rule}` | {heading.title} | {covered} | {heading.later} |")
+    lines += ["", "## Management canister", "", "| method | tests | to come |", "| --- | --- | --- |"]
+    lines += [f"| `{one.title}` | {_tests(tests.get(one.rule, []), one.later)} | {one.later} |" for one in management_methods()]
     lines += ["", "## System API", "", "| function | contexts | tests |", "| --- | --- | --- |"]
     for name, contexts in system_api().items():
         letters = contexts.replace("*", "\\*")

@@ -23,7 +23,7 @@ from sandbox.module_info import CustomSection, ModuleInfo
 from sandbox.protocol import EntryPoint, ExecutionInput, Finished, Pages, Trapped
 from scheduler.canister import Canister
 from scheduler.effects import Compiled, CompileError, CompileModule, Effect, EffectResult, Effects, RunMessage
-from subnet.management import candid_types, dispatch
+from subnet.management import candid_types, chain_key_types, dispatch
 from subnet.management.installs import InstallRuns
 from subnet.management.methods import METHODS
 from tests.support.fake_executor import USER, FakeExecutor, FakeWorld, Script, in_message
@@ -259,6 +259,12 @@ RESULTS: dict[str, Type] = {
     "create_canister": candid_types.CANISTER_ID,
     "provisional_create_canister_with_cycles": candid_types.CANISTER_ID,
     "canister_status": candid_types.CANISTER_STATUS,
+    "ecdsa_public_key": chain_key_types.EXTENDED_KEY_RESULT,
+    "schnorr_public_key": chain_key_types.EXTENDED_KEY_RESULT,
+    "vetkd_public_key": chain_key_types.PUBLIC_KEY_RESULT,
+    "sign_with_ecdsa": chain_key_types.SIGNATURE_RESULT,
+    "sign_with_schnorr": chain_key_types.SIGNATURE_RESULT,
+    "vetkd_derive_key": chain_key_types.ENCRYPTED_KEY_RESULT,
 }
 
 

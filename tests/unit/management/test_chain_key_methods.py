@@ -14,7 +14,7 @@ from ic_types.reject import ErrorCode, Reject, RejectCode
 from subnet.management.destinations import induction_target, resolve_destination
 from subnet.management.methods import METHODS
 from tests.support.management_world import ManagedSubnet, encode_args
-from tests.support.routing_world import canister_id, request, subnet_id, user_message
+from tests.support.routing_world import canister_id, ingress, request, subnet_id
 
 ECDSA = {"curve": {"secp256k1": None}, "name": "key_1"}
 MASTER = secp256k1.public_key(7)
@@ -93,7 +93,7 @@ def test_public_keys_are_refused(args: Any, code: ErrorCode, text: str) -> None:
 @pytest.mark.parametrize("method", [*PUBLIC, *BITCOIN])
 def test_users_may_not_call(method: str) -> None:
     """Refused at induction, whatever the argument."""
-    why = induction_target(user_message(method, b""))
+    why = induction_target(ingress(1, MANAGEMENT_CANISTER, method=method))
     assert isinstance(why, Reject)
     assert why.error_code is ErrorCode.UNKNOWN_MANAGEMENT_MESSAGE
 
