@@ -1,8 +1,8 @@
 """Writes docs/spec_coverage.md: which tests check which rule of the interface specification.
 
 Plumbing. The rules are listed in headings.toml, management_methods.toml and system_api.toml of tests/spec; tests name theirs
-by the marker `@pytest.mark.spec("<rule>", condition=n)`, on a function, a class or, as `pytestmark`, on a whole module; `condition` is one
-number or a tuple of the index in tests/spec/conditions, and may be left out. Read without running anything.
+by the marker `@pytest.mark.spec("<rule>", condition=n)`, on a function, a class or, as `pytestmark`, on a whole module;
+`condition` is one number or a tuple of the index in tests/spec/conditions, and may be left out. Read without running anything.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ic_types.candid.encoder import encode
+from ic_types.candid.types import Record
 from ic_types.chain_keys import secp256k1
 from ic_types.chain_keys.registry import ChainKeyRecord, ChainKeys
 from ic_types.principal import MANAGEMENT_CANISTER, SubnetId
@@ -109,7 +110,10 @@ def test_bitcoin_is_not_simulated(method: str) -> None:
     subnet = ManagedSubnet()
     caller = subnet.add_canister().canister_id
     fields = {"network": {"testnet": None}, "address": "a", "transaction": b"", "start_height": 0}
-    why, refund = subnet.canister_call(caller, method, fields, cycles=9)
+    kind = METHODS[method].argument
+    assert isinstance(kind, Record)
+    taken = {field.key: fields[field.key] for field in kind.fields if field.key in fields}
+    why, refund = subnet.canister_call(caller, method, taken, cycles=9)
     assert isinstance(why, Reject)
     assert (why.error_code, refund) == (ErrorCode.CANISTER_REJECTED_MESSAGE, 9)
     assert "not simulated" in why.message
