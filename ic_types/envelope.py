@@ -13,7 +13,7 @@ import cbor2
 
 from ic_types import cbor
 from ic_types.errors import EnvelopeError
-from ic_types.identity import Ed25519Identity, Identity, verify_ed25519
+from ic_types.identity import AnonymousIdentity, Identity, verify_ed25519
 from ic_types.messages import Ingress
 from ic_types.principal import ANONYMOUS, MAX_BYTES, CanisterId, Principal
 from ic_types.request_id import hash_of_map
@@ -45,7 +45,7 @@ def build_call(
     if nonce is not None:
         content["nonce"] = nonce
     envelope: dict[str, object] = {"content": content}
-    if isinstance(identity, Ed25519Identity):
+    if not isinstance(identity, AnonymousIdentity):
         envelope["sender_pubkey"] = identity.public_key_der
         envelope["sender_sig"] = identity.sign(REQUEST_DOMAIN + hash_of_map(content))
     return cbor.SELF_DESCRIBED + cbor2.dumps(envelope)

@@ -8,13 +8,17 @@ from __future__ import annotations
 import hashlib
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from ic_types.errors import EnvelopeError
 from ic_types.principal import ANONYMOUS, Principal
 
 ED25519_DER_PREFIX = bytes.fromhex("302a300506032b6570032100")
 """What stands before the 32 bytes of an Ed25519 key, RFC 8410."""
+ECDSA_CURVES = ("secp256k1", "secp256r1")
 
 
 class Ed25519Identity:
@@ -39,6 +43,27 @@ class Ed25519Identity:
         return self._private.sign(payload)
 
 
+class EcdsaIdentity:
+    """A key pair on secp256k1 or P-256, which tools for the IC call `prime256v1`."""
+
+    __slots__ = ("_private", "principal", "public_key_der")
+
+    def __init__(self, private: ec.EllipticCurvePrivateKey) -> None:
+        """Raises: ValueError for a key on another curve, of which the IC accepts no signatures."""
+        if private.curve.name not in ECDSA_CURVES:
+            raise ValueError(f"keys on the curve {private.curve.name} can't sign requests; {' and '.join(ECDSA_CURVES)} can")
+        self._private = private
+        self.public_key_der = private.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        self.principal = Principal.self_authenticating(self.public_key_der)
+
+    def sign(self, payload: bytes) -> bytes:
+        """Signature, 64 bytes: r and s, over a payload that has its domain separator."""
+        r, s = decode_dss_signature(self._private.sign(payload, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
 class AnonymousIdentity:
     """Nobody in particular; doesn't sign."""
 
@@ -47,7 +72,7 @@ class AnonymousIdentity:
     public_key_der = None
 
 
-Identity = Ed25519Identity | AnonymousIdentity
+Identity = Ed25519Identity | EcdsaIdentity | AnonymousIdentity
 
 
 def verify_ed25519(public_key_der: bytes, payload: bytes, signature: bytes) -> bool:
