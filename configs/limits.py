@@ -92,6 +92,9 @@ class SubnetLimits:
     callback_quota: int = 50
     callback_soft_limit: int = 1_000_000
     stop_timeout_s: int = 300
+    max_open_signatures: int = 20
+    """Per chain key."""
+    max_open_outcalls: int = 3000
     log_bytes: int = 4096
     # --- canisters
     max_controllers: int = 10

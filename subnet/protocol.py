@@ -12,6 +12,7 @@ from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types import wire
 from ic_types.chain_keys.registry import ChainKeyRecord
+from ic_types.consensus_calls import ConsensusAnswer, OutcallRequest, SignatureRequest
 from ic_types.messages import Ingress
 from ic_types.principal import CanisterId, NodeId, Principal, SubnetId
 from subnet.account import SubnetAccount
@@ -102,6 +103,8 @@ class Batch:
     """32 bytes from the combined random-tape signature of this height."""
     ingress: tuple[Ingress, ...] = ()
     slices: tuple[CertifiedSlice, ...] = ()
+    answers: tuple[ConsensusAnswer, ...] = ()
+    """To what the management canister asked of consensus."""
     is_checkpoint: bool = False
     replica_version: str = ""
 
@@ -147,6 +150,9 @@ class RoundResult:
     """This node's share of the random tape of height + 1."""
     heads: tuple[StreamHead, ...]
     outcomes: tuple[IngressOutcome, ...]
+    signature_requests: tuple[SignatureRequest, ...] = ()
+    """Made in this round; answered by a later batch."""
+    outcall_requests: tuple[OutcallRequest, ...] = ()
     has_work: bool
     """Another round would do something even without new input; heartbeats and timers don't count."""
     next_due_ns: int

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 
 from ic_types import bls
-from ic_types.bls_backends import ORDER
+from ic_types.bls_backends import ORDER as ORDER
 
 TRANSPORT_KEY_BYTES = 48
 _AUGMENTED = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_AUG_"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ic_types import trace
+from ic_types.consensus_calls import ConsensusAnswer
 from ic_types.principal import SubnetId
 from ic_types.units import StreamIndex
 from subnet.coordinator.ingress_pool import IngressPool, PooledMessage
@@ -30,7 +31,7 @@ class MadeBatch:
     @property
     def is_empty(self) -> bool:
         """Whether nothing from outside is in it."""
-        return not self.batch.ingress and not self.batch.slices
+        return not (self.batch.ingress or self.batch.slices or self.batch.answers)
 
 
 def empty_batch(network: Network, subnet: Subnet, height: int, randomness: bytes) -> Batch:
@@ -43,10 +44,16 @@ def empty_batch(network: Network, subnet: Subnet, height: int, randomness: bytes
     )
 
 
-def make_batch(network: Network, subnet: Subnet, pool: IngressPool, slices: tuple[CertifiedSlice, ...]) -> MadeBatch:
-    """The next round's batch; slices come first, ingress messages get the room that is left."""
+def make_batch(
+    network: Network,
+    subnet: Subnet,
+    pool: IngressPool,
+    slices: tuple[CertifiedSlice, ...],
+    answers: tuple[ConsensusAnswer, ...] = (),
+) -> MadeBatch:
+    """The next round's batch; slices and answers come first, ingress messages get the room that is left."""
     height = network.height + 1
-    left = MAX_BATCH_BYTES - sum(len(one.witness) for one in slices)
+    left = MAX_BATCH_BYTES - sum(len(one.witness) for one in slices) - sum(len(one.reply) for one in answers)
     taken = pool.take(subnet.place, left)
     batch = Batch(
         height=height,
@@ -54,6 +61,7 @@ def make_batch(network: Network, subnet: Subnet, pool: IngressPool, slices: tupl
         randomness=subnet.randomness,
         ingress=tuple(one.ingress for one in taken),
         slices=slices,
+        answers=answers,
         is_checkpoint=height % subnet.plan.limits.checkpoint_interval == 0,
     )
     for one in taken:

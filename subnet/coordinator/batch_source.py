@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from ic_types import wire
 from subnet.coordinator.batch_maker import MadeBatch, empty_batch, make_batch
+from subnet.coordinator.consensus_desk import ConsensusDesk
 from subnet.coordinator.driving import Driving
 from subnet.coordinator.ingress_pool import IngressPool
 from subnet.coordinator.journal import Journal, RecordedBatch
-from subnet.coordinator.network_state import Network
+from subnet.coordinator.network_state import Network, Subnet
 from subnet.coordinator.requests import RequestBook
 from subnet.coordinator.stage_times import StageTimes
 from subnet.protocol import Batch
@@ -28,6 +29,7 @@ class BatchSource:
     pool: IngressPool
     book: RequestBook
     driving: Driving
+    desk: ConsensusDesk
     stages: StageTimes
     replay_to: int
     """Batches up to this height come from the journal."""
@@ -44,11 +46,15 @@ class BatchSource:
             self._follow_journal(height, batches)
         else:
             with self.stages("make batches"):
-                made = [make_batch(self.network, subnet, self.pool, tuple(subnet.slices)) for subnet in self.network.subnets]
+                made = [self._made(subnet, height) for subnet in self.network.subnets]
                 batches = [one.batch for one in made]
                 raws = [wire.encode(batch) for batch in batches]
             self._record(height, made, raws)
         return [(raw, batch.randomness) for raw, batch in zip(raws, batches, strict=True)]
+
+    def _made(self, subnet: Subnet, height: int) -> MadeBatch:
+        answers = self.desk.take(subnet.place, height, self.network.time_at(height))
+        return make_batch(self.network, subnet, self.pool, tuple(subnet.slices), answers)
 
     def _expire(self, height: int) -> None:
         for subnet in self.network.subnets:
@@ -71,6 +77,7 @@ class BatchSource:
 
     def _follow_journal(self, height: int, batches: list[Batch]) -> None:
         for subnet, batch in zip(self.network.subnets, batches, strict=True):
+            self.desk.follow(subnet.place, batch)
             ids = [one.message_id for one in batch.ingress]
             self.pool.drop(subnet.place, ids, [one.expiry for one in batch.ingress])
             arrivals = [at for at, _ in self.journal.envelopes(subnet.place, height)] or [height - 1] * len(ids)

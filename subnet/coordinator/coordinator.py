@@ -19,6 +19,7 @@ from subnet.account import check_accounts, report_of
 from subnet.coordinator.agreement import Divergence
 from subnet.coordinator.batch_maker import streams_are_quiet
 from subnet.coordinator.batch_source import BatchSource
+from subnet.coordinator.consensus_desk import ConsensusDesk
 from subnet.coordinator.dispatcher import Dispatcher, split_jobs
 from subnet.coordinator.door import Door
 from subnet.coordinator.driving import Driving
@@ -88,6 +89,7 @@ class Coordinator:
     keeper: NodeKeeper = field(init=False)
     rounds: Rounds = field(init=False)
     batches: BatchSource = field(init=False)
+    desk: ConsensusDesk = field(init=False)
     intake: Intake = field(init=False)
     door: Door = field(init=False)
     _dispatcher: Dispatcher = field(init=False)
@@ -97,7 +99,10 @@ class Coordinator:
         per_node, slots = split_jobs(self.config.jobs, cores)
         dispatcher = Dispatcher(self.ports, slots)
         self.relay = Relay(self.ports)
-        self.batches = BatchSource(self.network, self.journal, self.pool, self.book, self.driving, self.stages, self.replay_to)
+        self.desk = ConsensusDesk(self.network.plan.identity_seed, len(self.network.subnets))
+        self.batches = BatchSource(
+            self.network, self.journal, self.pool, self.book, self.driving, self.desk, self.stages, self.replay_to
+        )
         self.intake = Intake(self.network, self.pool, self.book, self.driving, self.relay, self.stages, self.advance)
         self.door = Door(self.network, self.intake, self.relay, self._can_ask, self.advance)
         hooks = Hooks(batch=self.batches.encoded, lost=self._on_lost, fail=self.fail)
@@ -135,6 +140,7 @@ class Coordinator:
         """Whether nothing is under way: no message waits, travels or could be executed."""
         return (
             len(self.pool) == 0
+            and self.desk.is_quiet
             and not any(subnet.has_work or subnet.slices for subnet in self.network.subnets)
             and streams_are_quiet(self.network)
         )
@@ -307,6 +313,7 @@ class Coordinator:
         self.events.heights(subnet, height, {index: one.state_hash for index, one in sorted(subnet.results.items())})
         self.events.round(subnet, result)
         subnet.count(result)
+        self.desk.asked(subnet.place, result)
         for outcome in result.outcomes:
             self.book.answer(outcome, height)
             self.driving.answered(outcome, height)

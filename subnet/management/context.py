@@ -19,6 +19,7 @@ from scheduler.canister import Canister
 from scheduler.world import SubnetView
 
 if TYPE_CHECKING:
+    from subnet.management.consensus_calls import ConsensusCalls
     from subnet.management.installs import InstallRuns
 
 
@@ -40,6 +41,10 @@ class SubnetContext(SubnetView, Protocol):
     @property
     def chain_keys(self) -> ChainKeys:
         """Keys for signatures, of all subnets."""
+
+    @property
+    def consensus_calls(self) -> ConsensusCalls:
+        """Calls that wait for an answer from consensus."""
 
     @property
     def management_queues(self) -> CanisterQueues:

@@ -174,6 +174,16 @@ def key_not_held(subnet: SubnetId, key: KeyId) -> ManagementError:
     return _error(ErrorCode.CANISTER_REJECTED_MESSAGE, f"Subnet {subnet} does not hold threshold key {key}.")
 
 
+def rejected(text: str) -> ManagementError:
+    """IC0406."""
+    return _error(ErrorCode.CANISTER_REJECTED_MESSAGE, text)
+
+
+def not_enough_cycles_sent(method: str, sent: int, fee: int) -> ManagementError:
+    """IC0406."""
+    return rejected(f"{method} request sent with {sent:_} cycles, but {fee:_} cycles are required.")
+
+
 def no_bitcoin() -> ManagementError:
     """IC0406."""
     text = "No bitcoin canisters available. The Bitcoin API is not simulated."

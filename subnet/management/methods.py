@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from ic_types.candid.types import Type
 from ic_types.candid.values import Value
-from subnet.management import bitcoin, chain_keys, code, cycles, lifecycle, randomness, settings, status
+from subnet.management import bitcoin, chain_keys, code, cycles, lifecycle, randomness, settings, signatures, status
 from subnet.management import candid_types as types
 from subnet.management import chain_key_types as key_types
 from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
@@ -65,6 +65,9 @@ METHODS: Mapping[str, Method] = {
     "ecdsa_public_key": _key(key_types.ECDSA_PUBLIC_KEY, chain_keys.extended_public_key, signing=False),
     "schnorr_public_key": _key(key_types.SCHNORR_PUBLIC_KEY, chain_keys.extended_public_key, signing=False),
     "vetkd_public_key": _key(key_types.VETKD_PUBLIC_KEY, chain_keys.vetkd_public_key, signing=False),
+    "sign_with_ecdsa": _key(key_types.SIGN_WITH_ECDSA, signatures.sign_with_ecdsa, signing=True),
+    "sign_with_schnorr": _key(key_types.SIGN_WITH_SCHNORR, signatures.sign_with_schnorr, signing=True),
+    "vetkd_derive_key": _key(key_types.VETKD_DERIVE_KEY, signatures.vetkd_derive_key, signing=True),
     **{
         name: Method(argument=argument, handler=bitcoin.refuse, effective=None, users=False)
         for name, argument in bitcoin.ARGUMENTS.items()

@@ -13,6 +13,7 @@ from dataclasses import replace
 import structlog
 
 from ic_types import bls, trace
+from ic_types.consensus_calls import OutcallRequest, SignatureRequest
 from ic_types.errors import SandboxFailure
 from ic_types.principal import CanisterId
 from ic_types.reject import Payload, Reject, RejectCode, Reply
@@ -105,7 +106,7 @@ class Replica:
         self.previous_root = root = self.state.tree.root()
         trace.emit("subnet.node.replica.process", root, "root")
         lap("tree")
-        secret = self.config.key_share
+        secret, asked = self.config.key_share, self.state.consensus_calls.take_fresh()
         result = RoundResult(
             height=batch.height,
             state_hash=state_hash,
@@ -114,6 +115,8 @@ class Replica:
             tape_share=bls.sign(secret, tape_message(batch.height + 1, batch.randomness)),
             heads=self._heads(),
             outcomes=tuple(outcome for outcome in map(_outcome, changed) if outcome is not None),
+            signature_requests=tuple(one for one in asked if isinstance(one, SignatureRequest)),
+            outcall_requests=tuple(one for one in asked if isinstance(one, OutcallRequest)),
             has_work=self._has_work(),
             next_due_ns=self._next_due(),
             stats=_stats(counts, self),
@@ -301,6 +304,7 @@ def _stats(counts: RoundCounts, replica: Replica) -> dict[str, int]:
         "xnet_out_responses": counts.routed.responses,
         "refused_slices": counts.refused_slices,
         "expired": counts.expired,
+        "consensus_answers": counts.consensus_answers,
         "total_messages": state.messages_executed,
         "total_cycles_burned": state.burned(),
         "total_canisters": len(state.canisters),

@@ -24,7 +24,7 @@ from message_routing.stream_handler import StreamCounts, StreamPort
 from message_routing.timeouts import time_out_ingress, time_out_messages
 from scheduler import charging
 from scheduler.round import Round, RoundSummary, Step, StepResult, execute_round
-from subnet.management import installs, lifecycle
+from subnet.management import consensus_calls, installs, lifecycle
 from subnet.management.destinations import induction_target, resolve_destination
 from subnet.protocol import Batch, CertifiedSlice
 from subnet.state.replicated_state import ReplicatedState
@@ -44,6 +44,7 @@ class RoundCounts:
     execution: RoundSummary = field(default_factory=RoundSummary)
     routed: StreamCounts = field(default_factory=StreamCounts)
     refused_slices: int = 0
+    consensus_answers: int = 0
     expired: int = 0
 
 
@@ -69,6 +70,7 @@ def run_batch(
         batch.ingress,
         state.time,
     )
+    counts.consensus_answers = consensus_calls.settle(world, batch.answers)
     lap("induct")
     counts.execution = execute(_execution(world))
     lifecycle.settle_stopping(world)

@@ -68,6 +68,7 @@ def audit_cycles(state: ReplicatedState) -> CyclesAudit:
                 in_flight += cycles_of(message)
         if canister.long_install is not None and isinstance(canister.long_install.message, Request):
             in_flight += canister.long_install.message.payment
+    in_flight += state.consensus_calls.cycles()
     loopback = state.streams.get(state.own.subnet_id)
     if loopback is not None:
         in_flight += cycles_in_stream(loopback)

@@ -1,4 +1,4 @@
-"""Where every open call is: as a request, as a call context, as a stop call, or as its response on the way back.
+"""Where every open call is: as a request, as a call context, as a stop call, waiting for consensus, or as its response.
 
 Rule module. Spec: a call gets exactly one response; so while its callback waits, the call is in exactly one of these places.
 """
@@ -22,6 +22,8 @@ def open_calls(state: ReplicatedState) -> Iterator[OpenCall]:
         yield from _in_queues(canister.queues, str(canister_id))
         yield from _in_canister(canister)
     yield from _in_queues(state.management_queues, "the management canister")
+    for waiting in state.consensus_calls.calls.values():
+        yield from _of_message(waiting.message, "the calls that wait for consensus")
     own = state.own.subnet_id
     for peer in sorted(state.streams):
         stream = state.streams[peer]

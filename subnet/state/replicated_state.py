@@ -23,6 +23,7 @@ from message_routing.timeouts import Deadlines
 from scheduler.cycles_account import CyclesTally
 from scheduler.scheduler_state import SchedulerState
 from subnet.certification.state_tree import StateTree
+from subnet.management.consensus_calls import ConsensusCalls
 from subnet.protocol import NetworkRecord, SubnetRecord
 from subnet.state.canister_table import CanisterTable
 from xnet.stream import Stream
@@ -51,6 +52,7 @@ class ReplicatedState:
     history: IngressHistory = field(default_factory=IngressHistory)
     management_queues: CanisterQueues = field(default_factory=lambda: CanisterQueues(by_effective_id=True))
     scheduler: SchedulerState = field(default_factory=SchedulerState)
+    consensus_calls: ConsensusCalls = field(default_factory=ConsensusCalls)
     refunds: RefundPool = field(default_factory=RefundPool)
     lost: LostCycles = field(default_factory=LostCycles)
     tally: CyclesTally = field(default_factory=CyclesTally)

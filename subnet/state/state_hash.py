@@ -153,6 +153,7 @@ def subnet_names(state: ReplicatedState) -> dict[str, object]:
         "cycles tally": state.tally,
         "refunds": state.refunds.to_canonical(),
         "management queues": state.management_queues.to_canonical(),
+        "consensus calls": state.consensus_calls.to_canonical(),
         "priority": state.scheduler.priority.canonical(),
         "heap delta": state.scheduler.heap_delta_estimate,
         "charge points": state.scheduler.charges.timeline.canonical(),

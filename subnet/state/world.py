@@ -24,6 +24,7 @@ from scheduler.cycles_account import CyclesTally
 from scheduler.effects import Effects
 from scheduler.scheduler_state import SchedulerState
 from subnet.management import dispatch
+from subnet.management.consensus_calls import ConsensusCalls
 from subnet.management.installs import InstallRuns
 from subnet.state.canister_table import CanisterTable
 from subnet.state.replicated_state import ReplicatedState
@@ -109,6 +110,11 @@ class RoundWorld:
     def management_queues(self) -> CanisterQueues:
         """Queues of the management canister."""
         return self.state.management_queues
+
+    @property
+    def consensus_calls(self) -> ConsensusCalls:
+        """Calls that wait for an answer from consensus."""
+        return self.state.consensus_calls
 
     @property
     def compiled(self) -> dict[bytes, None]:

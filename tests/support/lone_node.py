@@ -34,6 +34,7 @@ from sandbox import artefacts
 from sandbox.controller import SandboxController
 from sandbox.launcher import ZygoteLauncher
 from subnet.coordinator.chain_key_secrets import deal_chain_keys
+from subnet.coordinator.consensus_desk import ConsensusDesk
 from subnet.coordinator.network_plan import SubnetPlan
 from subnet.management import candid_types
 from subnet.node.driver import Driver
@@ -44,6 +45,8 @@ from subnet.state.invariants import check_invariants
 ROOT = Path(__file__).resolve().parents[2]
 GENESIS_NS = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
+KEY_SEED = 5
+"""From which the chain keys derive."""
 
 
 @contextmanager
@@ -98,7 +101,7 @@ def chain_keys(holder: SubnetRecord, *names: str) -> tuple[ChainKeyRecord, ...]:
         fees=fees,
         chain_keys=chain_key_texts(names or ("key_1",)),
     )
-    return deal_chain_keys(5, [plan], [holder])
+    return deal_chain_keys(KEY_SEED, [plan], [holder])
 
 
 class LoneNode:
@@ -145,6 +148,8 @@ class LoneNode:
         self.driver = Driver(self.controller, limits)
         self.replica = Replica(self.config, self.driver)
         self.nonce = itertools.count()
+        self.desk = ConsensusDesk(KEY_SEED, 1)
+        """Answers what the node asks of consensus."""
 
     def ingress(self, receiver: CanisterId, method: str, arg: bytes, sender: Principal = ANONYMOUS) -> Ingress:
         """A message as the coordinator would put it into a batch."""
@@ -168,9 +173,11 @@ class LoneNode:
             randomness=hashlib.sha256(f"tape {height}".encode()).digest(),
             ingress=ingress,
             slices=slices,
+            answers=self.desk.take(0, height, GENESIS_NS + height * SECOND),
             is_checkpoint=checkpoint,
         )
         result = self.replica.process(batch, lambda: ())
+        self.desk.asked(0, result)
         if self.config.threshold == 1:
             signature = bls.combine(1, [(self.config.node_index, result.certification_share)])
             self.replica.certify(Certify(height=height, signature=signature))

@@ -24,6 +24,7 @@ from sandbox.protocol import EntryPoint, ExecutionInput, Finished, Pages, Trappe
 from scheduler.canister import Canister
 from scheduler.effects import Compiled, CompileError, CompileModule, Effect, EffectResult, Effects, RunMessage
 from subnet.management import candid_types, chain_key_types, dispatch
+from subnet.management.consensus_calls import ConsensusCalls
 from subnet.management.installs import InstallRuns
 from subnet.management.methods import METHODS
 from tests.support.fake_executor import USER, FakeExecutor, FakeWorld, Script, in_message
@@ -109,6 +110,7 @@ class ManagedSubnet(FakeWorld):
     compiled: dict[bytes, None] = field(default_factory=dict)
     minted: int = 0
     chain_keys: ChainKeys = field(default_factory=ChainKeys)
+    consensus_calls: ConsensusCalls = field(default_factory=ConsensusCalls)
     routing: RoutingTable = field(init=False)
     next_index: int = 0
 
@@ -252,6 +254,7 @@ class ManagedSubnet(FakeWorld):
         held += sum(in_message(m) for p in self.management_queues.peers.values() for m, _ in p.outputs.values())
         held += sum(stop.refund for c in self.canisters.values() for stop in c.stop_calls)
         installs = [c.long_install for c in self.canisters.values() if c.long_install is not None]
+        held += self.consensus_calls.cycles()
         return held + sum(long.prepaid + in_message(long.message) for long in installs)
 
 

@@ -20,7 +20,7 @@ NOT_STATE = {"deadlines", "tree"}
 CONSTANT = {"network", "own", "limits", "fees", "routing", "root_key_der", "chain_keys"}
 COVERED = {
     "canisters", "streams", "history", "height", "time", "randomness", "next_canister_index", "messages_executed", "compiled",
-    "minted", "flow", "lost", "tally", "refunds", "management_queues", "scheduler",
+    "minted", "flow", "lost", "tally", "refunds", "management_queues", "consensus_calls", "scheduler",
 }  # fmt: skip
 
 
