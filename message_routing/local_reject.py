@@ -1,6 +1,7 @@
 """Rejects that a subnet makes itself for requests of its own canisters.
 
-Rule module. Spec: abstract behaviour, "Call rejection by the system"; texts are cut at 255 bytes as the replica does.
+Rule module. Spec: abstract behaviour, "Call rejection by the system"; texts are cut as the replica does: at 8 KiB those of calls
+to the management canister, which are refused when they are made, others at 255 bytes.
 """
 
 from __future__ import annotations
@@ -8,17 +9,20 @@ from __future__ import annotations
 from typing import Final
 
 from ic_types.messages import Request, Response
+from ic_types.principal import MANAGEMENT_CANISTER
 from ic_types.reject import Reject
 from message_routing.queues import CanisterQueues
 
 MAX_TEXT_BYTES: Final = 255
+MAX_MANAGEMENT_TEXT_BYTES: Final = 8192
 
 
 def reject_response(request: Request, why: Reject) -> Response:
     """The response that gives all cycles back and says why."""
     text = why.message
-    if len(text.encode()) > MAX_TEXT_BYTES:
-        text = text.encode()[: MAX_TEXT_BYTES - 3].decode(errors="ignore") + "..."
+    most = MAX_MANAGEMENT_TEXT_BYTES if request.receiver == MANAGEMENT_CANISTER else MAX_TEXT_BYTES
+    if len(text.encode()) > most:
+        text = text.encode()[: most - 3].decode(errors="ignore") + "..."
     return Response(
         originator=request.sender,
         respondent=request.receiver,

@@ -71,7 +71,7 @@ class Scene:
         for _ in range(3):
             program = program.call(self.callee, "update", there, cycles=100, on_reply=Program().reply())
         program = program.call(self.bystander, "update", there, on_reply=Program())
-        self.old_signature = self.left.replica.signature
+        self.old_signature = self.left.replica.certified.signature
         self.left.round(*(self.left.ingress(self.caller, "update", bytes(program)) for _ in range(2)))
 
     def both(self, *slices: CertifiedSlice, forged: tuple[CertifiedSlice, ...] = ()) -> tuple[RoundResult, list[str]]:

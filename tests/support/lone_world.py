@@ -126,7 +126,9 @@ def slice_between(source: LoneNode, to: LoneNode, **changes: Any) -> CertifiedSl
         "max_bytes": MAX_SLICE,
     }
     replica = source.replica
-    request = Certify(height=replica.state.height, signature=replica.signature, slices=(SliceRequest(**{**wanted, **changes}),))
+    request = Certify(
+        height=replica.state.height, signature=replica.certified.signature, slices=(SliceRequest(**{**wanted, **changes}),)
+    )
     (made,) = replica.certify(request).slices
     return made
 
