@@ -1,7 +1,7 @@
 """Rejects that a subnet makes itself for requests of its own canisters.
 
-Rule module. Spec: abstract behaviour, "Call rejection by the system"; texts are cut as the replica does: at 8 KiB those of calls
-to the management canister, which are refused when they are made, others at 255 bytes.
+Rule module. Spec: abstract behaviour, "Call rejection by the system"; texts are cut as the replica does: at 8 KiB those of
+calls to the management canister, which are refused when they are made, others at 255 bytes.
 """
 
 from __future__ import annotations
