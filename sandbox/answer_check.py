@@ -245,7 +245,7 @@ def _check_cycles(answer: Finished, context: ExecutionContext) -> None:
 
 def _check_calls(calls: tuple[OutgoingCall, ...], asked: Asked) -> None:
     message, context, limits = asked.message, asked.context, asked.limits
-    if message.entry not in _CAN_CALL and not (message.composite and message.entry is EntryPoint.CLEANUP):
+    if message.entry not in _CAN_CALL:
         raise _refuse(f"a call made in {message.entry.value}")
     if len(calls) > context.callbacks_available:
         raise _refuse(f"{len(calls)} calls where {context.callbacks_available} more may be open")

@@ -7,7 +7,6 @@ committed memory, and a local failure never becomes a state change.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -22,10 +21,10 @@ from ic_types.errors import SandboxDied, SandboxFailure, WireError
 from ic_types.principal import CanisterId
 from sandbox.compile_client import CompileAnswer, CompileClient
 from sandbox.controller_statistics import ControllerStatistics, gather
-from sandbox.conversation import Conversation, Reply, Request
+from sandbox.conversation import Reply, Request
 from sandbox.execution_state import ExecutionState
 from sandbox.launcher import Launcher
-from sandbox.line import Line, Task
+from sandbox.line import Line, LineMaker, Task
 from sandbox.memory_watch import SPARE_BYTES, MemoryWatch
 from sandbox.protocol import (
     Aborted,
@@ -38,6 +37,7 @@ from sandbox.protocol import (
     OpenFailed,
     ResetDone,
 )
+from sandbox.query_forks import QueryForks
 from sandbox.sandbox_host import SandboxHost
 from sandbox.sandbox_pool import SandboxPool, SandboxProcess
 from sandbox.workload import Workload
@@ -84,15 +84,14 @@ class SandboxController:
         self._log = structlog.get_logger("sandbox").bind(node=name)
         self._pool = SandboxPool(context, endpoint, launcher)
         self._host = SandboxHost(self._pool, artefact_loader, max_sandboxes, name)
-        self._launcher, self._environment_for = launcher, environment_for
+        self._launcher = launcher
+        self._maker = LineMaker(environment_for, batch_size, reuse_instances)
         self._compiler = CompileClient(context, compiler_endpoint, self._pool.poller) if compiler_endpoint else None
         self._compiling: dict[int, Hashable] = {}
         """Keys by cookie."""
-        self._batch_size, self._watchdog_s, self._reuse_instances = batch_size, watchdog_s, reuse_instances
-        self._fault_point, self._memory = fault_point, MemoryWatch(spare_bytes)
+        self._watchdog_s, self._fault_point, self._memory = watchdog_s, fault_point, MemoryWatch(spare_bytes)
         self._ready: deque[tuple[Hashable, Completion]] = deque()
-        self._work = Workload(max_in_flight)
-        self._cookies = itertools.count(1)
+        self._work, self._forks = Workload(max_in_flight), QueryForks()
         self._calls = self._failures = 0
 
     # --- what the node asks
@@ -105,17 +104,13 @@ class SandboxController:
         message: ExecutionInput,
         context: ExecutionContext,
         upcoming: Sequence[ExecutionInput] = (),
-        pool: str = "update",
     ) -> None:
         """Start a message on committed state; its Answer comes among the completions under this key.
 
         One message at a time per execution state. `upcoming` is what will probably follow; it is run ahead but never changes an
         answer. An answer counts as committed once `execution.version` has gone up by one.
         """
-        if pool == "query":
-            self.query(key, canister_id, execution, message, context)
-            return
-        line = self._line(("update", execution.session), canister_id, execution, query=False)
+        line = self._line(("update", execution.session), canister_id, execution, query=False, tracking=True)
         assert not line.tasks, f"canister {canister_id} is given a message while it runs another"
         line.tasks.append(Task(key, message, context, upcoming))
         try:
@@ -158,15 +153,27 @@ class SandboxController:
         snapshot: ExecutionState,
         message: ExecutionInput,
         context: ExecutionContext,
+        *,
+        own_fork: bool = False,
     ) -> None:
         """Run a query on a state that isn't committed to any more (a fork), in the canister's query sandbox.
 
         Queries of one canister run one after the other; one whose sandbox fails three times completes with a SandboxFailure.
+        With `own_fork` nobody else uses the fork, answers are committed to it as of `run`, and it has a sandbox to itself until
+        it is released.
         """
-        line = self._line(("query", canister_id), canister_id, snapshot, query=True)
+        place = self._forks.place_of(snapshot, canister_id) if own_fork else ("query", canister_id)
+        line = self._line(place, canister_id, snapshot, query=True, tracking=own_fork)
         line.tasks.append(Task(key, message, context, snapshot=snapshot))
         if len(line.tasks) == 1:
             self._queue(line)
+
+    def release(self, fork: ExecutionState) -> None:
+        """The query that this fork was made for is over; its sandbox serves the next one unless it holds too much."""
+        place = self._forks.release(fork)
+        line = None if place is None else self._host.lines.get(place)
+        if line is not None and not line.tasks and line.conversation.is_heavy():
+            self._host.remove(place)
 
     def compile(self, key: Hashable, wasm: bytes, limits: SubnetLimits) -> None:
         """Have a module compiled; completes with CompileDone or CompileRefused."""
@@ -213,20 +220,10 @@ class SandboxController:
 
     # --- tasks
 
-    def _line(self, key: Hashable, canister_id: CanisterId, execution: ExecutionState, *, query: bool) -> Line:
+    def _line(self, key: Hashable, canister_id: CanisterId, execution: ExecutionState, *, query: bool, tracking: bool) -> Line:
         line = self._host.lines.get(key)
         if line is None:
-            environment = self._environment_for(canister_id)
-            conversation = Conversation(
-                canister_id,
-                execution,
-                environment,
-                self._batch_size,
-                tracking=not query,
-                reuse_instances=self._reuse_instances,
-                cookies=self._cookies,
-            )
-            line = self._host.lines[key] = Line(conversation, query)
+            line = self._host.lines[key] = self._maker.make(canister_id, execution, query=query, tracking=tracking)
         return line
 
     def _queue(self, line: Line) -> None:

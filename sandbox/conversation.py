@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ic_types import trace
 from ic_types.errors import SandboxFailure
@@ -47,6 +47,10 @@ from sandbox.protocol import (
 Request: TypeAlias = Open | Execute | Settled | Resume | Abort | Reset
 Reply: TypeAlias = Opened | Executed | Aborted | ResetDone
 Talk: TypeAlias = Generator[list[Request], list[Reply], Answer]
+
+
+HEAVY_PAGES: Final = 2048
+"""8 MiB: what an idle sandbox of a fork may hold that nobody needs."""
 
 
 class Waits(Enum):
@@ -213,6 +217,10 @@ class Conversation:
         self.flights.clear()
         if failed:
             self.ahead.clear()
+
+    def is_heavy(self) -> bool:
+        """Whether so many pages were committed that their sandbox had better end with the fork that holds them."""
+        return self.mapped is not None and self.mapped.private_pages() > HEAVY_PAGES
 
     def show(self, execution: ExecutionState) -> None:
         """Go over to another state of the same canister (a later snapshot); nothing may be under way."""

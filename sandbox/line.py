@@ -5,14 +5,16 @@ Rule module.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ic_types.principal import CanisterId
 from sandbox.conversation import Conversation, Reply, Talk
 from sandbox.execution_state import ExecutionState
-from sandbox.protocol import Answer, EntryPoint, ExecutionContext, ExecutionInput, Paused
+from sandbox.protocol import Answer, EntryPoint, Environment, ExecutionContext, ExecutionInput, Paused
 from sandbox.sandbox_pool import SandboxProcess
 
 _INSTALL: Final = frozenset((EntryPoint.START, EntryPoint.INIT, EntryPoint.PRE_UPGRADE, EntryPoint.POST_UPGRADE))
@@ -77,3 +79,26 @@ class Line:
     def about(self) -> dict[str, object]:
         """For logs."""
         return {"canister": str(self.conversation.canister_id), "pid": None if self.process is None else self.process.pid}
+
+
+@dataclass(slots=True)
+class LineMaker:
+    """What the conversations of a node have in common."""
+
+    environment_for: Callable[[CanisterId], Environment]
+    batch_size: int
+    reuse_instances: bool
+    _cookies: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def make(self, canister_id: CanisterId, execution: ExecutionState, *, query: bool, tracking: bool) -> Line:
+        """A line without a process."""
+        conversation = Conversation(
+            canister_id,
+            execution,
+            self.environment_for(canister_id),
+            self.batch_size,
+            tracking=tracking,
+            reuse_instances=self.reuse_instances,
+            cookies=self._cookies,
+        )
+        return Line(conversation, query)

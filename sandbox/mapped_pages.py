@@ -92,7 +92,11 @@ class MappedPages:
 
     def crowded(self) -> bool:
         """Whether so much is private or mapped piece by piece that it should be mapped anew."""
-        return len(self._heap_private) + len(self._stable_private) > MAX_PRIVATE_PAGES or self._runs > 2 * MAX_MAPPED_RUNS
+        return self.private_pages() > MAX_PRIVATE_PAGES or self._runs > 2 * MAX_MAPPED_RUNS
+
+    def private_pages(self) -> int:
+        """How many pages the sandbox holds that messages committed."""
+        return len(self._heap_private) + len(self._stable_private)
 
     def _follow(self, execution: ExecutionState) -> None:
         old, self.execution = self.execution, execution
@@ -105,7 +109,7 @@ class MappedPages:
         """Heap and stable memory of the Reset that makes the sandbox show this state; None if it does already."""
         if execution is not self.execution:
             self._follow(execution)
-        if len(self._heap_private) + len(self._stable_private) > MAX_PRIVATE_PAGES:
+        if self.private_pages() > MAX_PRIVATE_PAGES:
             self._add(tuple(self._heap_private), tuple(self._stable_private))
         if not self._dirty:
             return None

@@ -119,7 +119,7 @@ class Runner:
         state = self.state
         instance.set_counter(state.begin(message, context))
         entry = message.entry
-        budget = self._stable_budgets[entry]
+        budget = self._stable_budgets[EntryPoint.COMPOSITE_QUERY if message.composite else entry]
         if budget != self._budget:
             instance.set_budget(DIRTY_PAGES_LEFT, budget)
             instance.set_budget(ACCESSED_PAGES_LEFT, budget)

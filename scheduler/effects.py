@@ -28,6 +28,8 @@ class RunMessage:
     context: ExecutionContext
     upcoming: tuple[ExecutionInput, ...] = ()
     """What will probably be run next on the same execution state: may be run ahead, never changes a result."""
+    own_fork: bool = False
+    """Of a query: the state is a fork that this query alone commits to, until it releases it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +49,13 @@ class AbortMessage:
     """Give up the paused message of this execution state; answered by None once that is sure to happen."""
 
     canister_id: CanisterId
+    execution: ExecutionState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReleaseFork:
+    """A query needs its own fork no longer; answered by None at once."""
+
     execution: ExecutionState
 
 
@@ -74,7 +83,7 @@ class CompileError:
 
 
 CompileResult: TypeAlias = Compiled | CompileError
-Effect: TypeAlias = RunMessage | ResumeMessage | AbortMessage | CompileModule
+Effect: TypeAlias = RunMessage | ResumeMessage | AbortMessage | ReleaseFork | CompileModule
 EffectResult: TypeAlias = Answer | CompileResult | None
 
 T = TypeVar("T")

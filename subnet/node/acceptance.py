@@ -17,7 +17,7 @@ from scheduler import cycles_account, error_texts
 from scheduler.canister import Canister, RunStatus
 from scheduler.effects import Effects
 from scheduler.message_inputs import method_table
-from scheduler.query import inspect_message
+from scheduler.query_messages import inspect_message
 from subnet.management import admission
 from subnet.node.certified_state import CertifiedState
 

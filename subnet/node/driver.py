@@ -24,6 +24,7 @@ from scheduler.effects import (
     Effect,
     EffectResult,
     Effects,
+    ReleaseFork,
     ResumeMessage,
     RunMessage,
 )
@@ -131,6 +132,10 @@ class Driver:
                 self._controller.abort(effect.execution)
                 answer = None
                 continue
+            if type(effect) is ReleaseFork:
+                self._controller.release(effect.execution)
+                answer = None
+                continue
             key = next(self._keys)
             self._waiting[key] = task
             self._start(key, task, effect)
@@ -140,7 +145,8 @@ class Driver:
         controller = self._controller
         if type(effect) is RunMessage:
             if task.is_query:
-                controller.query(key, effect.canister_id, effect.execution, effect.message, effect.context)
+                execution, message = effect.execution, effect.message
+                controller.query(key, effect.canister_id, execution, message, effect.context, own_fork=effect.own_fork)
             else:
                 upcoming = effect.upcoming
                 controller.run(key, effect.canister_id, effect.execution, effect.message, effect.context, upcoming)

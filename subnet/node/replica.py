@@ -15,13 +15,12 @@ import structlog
 from ic_types import bls, trace
 from ic_types.consensus_calls import OutcallRequest, SignatureRequest
 from ic_types.errors import SandboxFailure
-from ic_types.principal import CanisterId
-from ic_types.reject import Payload, Reject, RejectCode, Reply
-from message_routing.induction import canister_not_found
+from ic_types.principal import CanisterId, Principal
+from ic_types.reject import ErrorCode, Payload, Reject, RejectCode, Reply, reject
 from message_routing.ingress_history import IngressState, IngressStatus
 from sandbox.protocol import Environment
 from scheduler.effects import Effects
-from scheduler.query import Query, execute_query
+from scheduler.query import QueryRun, execute_query
 from subnet.certification.certificate import make_certificate
 from subnet.management.installs import InstallRuns
 from subnet.node import acceptance, tree_update
@@ -218,17 +217,17 @@ class Replica:
         )
 
     def _execute_query(self, request: QueryRequest) -> Effects[Payload]:
-        canister = self.certified.canister(request.receiver)
-        if canister is None:
-            return canister_not_found(request.receiver)
-        query = Query(
-            caller=request.sender,
-            method=request.method,
-            arg=request.arg,
-            time=self.certified.time,
-            data_certificate=self.certified.data_certificate(request.receiver),
+        certified = self.certified
+        run = QueryRun(
+            root=request.receiver,
+            canisters=certified.canister,
+            management=management_query,
+            time=certified.time,
+            data_certificate=certified.data_certificate(request.receiver),
+            limits=self.state.limits,
+            fees=self.state.fees,
         )
-        payload = yield from execute_query(canister, query, self.state.limits, self.state.fees)
+        payload = yield from execute_query(run, request.sender, request.method, request.arg)
         return payload
 
     def accept(self, request: AcceptanceRequest) -> Effects[Acceptance]:
@@ -261,6 +260,11 @@ class Replica:
             signing_fees=self.state.chain_keys.signing_fees(),
             log_bytes=self.state.limits.log_bytes,
         )
+
+
+def management_query(_caller: Principal, method: str, _arg: bytes) -> Payload:
+    """There are no queries of the management canister yet."""
+    return reject(ErrorCode.CANISTER_METHOD_NOT_FOUND, f"Query method {method} not found.")
 
 
 def _refusal(why: Reject) -> Refusal:

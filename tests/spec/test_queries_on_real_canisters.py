@@ -1,4 +1,4 @@
-"""Query calls on real canisters; composite queries make no calls so far. Abstract behaviour, "Query call"."""
+"""Query calls on real canisters; those that call others have a file of their own. Abstract behaviour, "Query call"."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from subnet.lab.universal import (
     stable_grow,
     time,
 )
-from tests.support.spec_node import STRANGER, SpecNode
+from tests.support.spec_node import NOBODY, STRANGER, SpecNode
 
 pytestmark = [pytest.mark.slow, pytest.mark.spec("query-call")]
 MIB = 1 << 20
@@ -34,7 +34,7 @@ def test_reply_reject_trap_and_no_answer(node: SpecNode, method: str) -> None:
     assert node.query(canister, Program().trap(b"no"), method).rejected == (5, "IC0503")
     assert node.query(canister, Program().unreachable(), method).rejected == (5, "IC0502")
     silent = node.query(canister, Program(), method)
-    assert silent.rejected == (5, "IC0506")
+    assert (silent.rejected, silent.message) == ((5, "IC0506"), f"Canister {canister} did not produce a response")
 
 
 def test_caller_and_time(node: SpecNode) -> None:
@@ -69,6 +69,22 @@ def test_sees_the_certified_state(node: SpecNode) -> None:
     assert node.query(canister, Program().reply(get_global())).replied == b"new"
 
 
+def test_unknown_canister(node: SpecNode) -> None:
+    """DESTINATION_INVALID, IC0301."""
+    outcome = node.query(NOBODY, Program().reply())
+    assert (outcome.rejected, outcome.message) == ((3, "IC0301"), f"Canister {NOBODY} not found")
+
+
+def test_frozen_canister(node: SpecNode) -> None:
+    """SYS_TRANSIENT, IC0207; but a missing method is told first."""
+    canister = node.universal()
+    node.done("update_settings", {"canister_id": canister, "settings": {"freezing_threshold": 10**13}})
+    outcome = node.query(canister, Program().reply())
+    assert outcome.rejected == (2, "IC0207")
+    assert outcome.message.startswith(f"Canister {canister} is unable to process query calls because it's frozen. ")
+    assert node.query(canister, Program().reply(), "missing").rejected == (5, "IC0536")
+
+
 @pytest.mark.parametrize("method", ["update", "missing"])
 def test_methods_that_are_no_queries(node: SpecNode, method: str) -> None:
     """CANISTER_ERROR, IC0536."""
@@ -82,7 +98,9 @@ def test_canister_must_run_and_have_code(node: SpecNode) -> None:
     canister, empty = node.universal(), node.create()
     assert node.query(empty, Program().reply()).rejected == (5, "IC0537")
     node.stop(canister)
-    assert node.query(canister, Program().reply()).rejected == (5, "IC0508")
+    stopped = node.query(canister, Program().reply())
+    text = f"Canister {canister} is stopped and therefore does not have a CallContextManager"
+    assert (stopped.rejected, stopped.message) == ((5, "IC0508"), text)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +121,28 @@ def test_functions_that_queries_lack(node: SpecNode, forbidden: Program) -> None
 
 
 @pytest.mark.spec("ic0.msg_reply_data_append")
-def test_reply_limit(node: SpecNode) -> None:
+@pytest.mark.parametrize("method", ["query", "composite_query"])
+def test_reply_limit(node: SpecNode, method: str) -> None:
     """3 MiB without replication."""
     canister = node.universal()
     program = [Program().reply(argument().slice(0, 1).repeat(size)) for size in (3 * MIB, 3 * MIB + 1)]
-    assert len(node.query(canister, program[0]).replied) == 3 * MIB
-    assert node.query(canister, program[1]).rejected == (5, "IC0504")
+    assert len(node.query(canister, program[0], method).replied) == 3 * MIB
+    assert node.query(canister, program[1], method).rejected == (5, "IC0504")
+
+
+@pytest.mark.spec("ic0.msg_reply_data_append")
+def test_reply_limit_of_composite_callbacks(node: SpecNode) -> None:
+    """2 MiB; a reply to them may have 3 MiB."""
+    a, b = node.universal(), node.universal()
+    two, over, three = (Program().reply(argument().slice(0, 1).repeat(size)) for size in (2 * MIB, 2 * MIB + 1, 3 * MIB))
+
+    def ask(callee: Program, on_reply: Program) -> Program:
+        return Program().call(b, "query", callee, on_reply=on_reply)
+
+    assert len(node.query(a, ask(Program().reply(b"x"), two), "composite_query").replied) == 2 * MIB
+    assert node.query(a, ask(Program().reply(b"x"), over), "composite_query").rejected == (5, "IC0504")
+    size = Program().reply_int(argument().size())
+    assert node.query(a, ask(three, size), "composite_query").number == 3 * MIB
 
 
 def test_nothing_is_charged(node: SpecNode) -> None:

@@ -149,6 +149,10 @@ class FakeMemory:
     def __init__(self, wasm_pages: int = 1) -> None:
         self.wasm_pages = wasm_pages
 
+    def fork(self) -> FakeMemory:
+        """A copy."""
+        return FakeMemory(self.wasm_pages)
+
     def commit(self, indices: Sequence[int], content: bytes) -> int:
         """All of them changed."""
         return len(indices)

@@ -8,27 +8,50 @@ import pytest
 
 from configs.fees import CyclesCostSchedule
 from ic_types.messages import Ingress
+from ic_types.principal import MANAGEMENT_CANISTER
 from ic_types.reject import ErrorCode, Reject, RejectCode, Reply
 from ic_types.units import Cycles
 from sandbox.protocol import EntryPoint, Finished
 from scheduler.canister import Canister, RunStatus
-from scheduler.effects import Effect, EffectResult
-from scheduler.query import Query, execute_query, inspect_message
-from tests.support.fake_executor import USER, FakeWorld, Script, dirty, pickled, reject_with, reply, trap, work
+from scheduler.effects import Effect, EffectResult, ReleaseFork, RunMessage
+from scheduler.query import QueryRun, QueryStats, execute_query
+from scheduler.query_messages import inspect_message
+from tests.support.fake_executor import USER, FakeWorld, Script, call, dirty, pickled, reject_with, reply, trap, work
 
 FEES = CyclesCostSchedule()
 
 
+def run_of(world: FakeWorld, canister: Canister) -> QueryRun:
+    """A query of this canister on the world as it is."""
+    return QueryRun(
+        root=canister.canister_id,
+        canisters=world.canisters.get,
+        management=lambda _caller, _method, _arg: Reply(b"managed"),
+        time=world.time,
+        data_certificate=b"cert",
+        limits=world.limits,
+        fees=world.fees,
+    )
+
+
 def ask(world: FakeWorld, canister: Canister, script: Script, method: str = "query") -> Any:
-    """Run one query to its end."""
-    query = Query(caller=USER, method=method, arg=pickled(script), time=world.time, data_certificate=b"cert")
-    rule = execute_query(canister, query, world.limits, world.fees)
+    """Run one query to its end; forks are released once each."""
+    rule = execute_query(run_of(world, canister), USER, method, pickled(script))
+    answer, open_forks = None, list[object]()
     try:
-        effect = next(rule)
-        rule.send(world.executor(effect))
+        while True:
+            effect = rule.send(answer)
+            if isinstance(effect, ReleaseFork):
+                open_forks.remove(effect.execution)
+                answer = None
+                continue
+            assert isinstance(effect, RunMessage)
+            if effect.own_fork and effect.execution not in open_forks:
+                open_forks.append(effect.execution)
+            answer = world.executor(effect)  # type: ignore[assignment]
     except StopIteration as stop:
+        assert not open_forks, "a fork is still held"
         return stop.value
-    raise AssertionError("a query is one effect")
 
 
 @pytest.mark.parametrize(("method", "entry"), [("query", EntryPoint.QUERY), ("composite", EntryPoint.COMPOSITE_QUERY)])
@@ -72,7 +95,7 @@ def test_queries_that_cannot_run() -> None:
 
 def inspect(world: FakeWorld, canister: Canister, answer: EffectResult) -> Reject | None:
     """Inspect a message, the sandbox giving this answer."""
-    call = Ingress(
+    message = Ingress(
         message_id=bytes(32),
         sender=USER,
         receiver=canister.canister_id,
@@ -81,7 +104,7 @@ def inspect(world: FakeWorld, canister: Canister, answer: EffectResult) -> Rejec
         expiry=world.time,
         raw_bytes=9,
     )
-    rule = inspect_message(canister, call, world.time, world.limits)
+    rule = inspect_message(canister, message, world.time, world.limits)
     try:
         effect: Effect = next(rule)
         assert effect.message.entry is EntryPoint.INSPECT_MESSAGE  # type: ignore[union-attr]
@@ -101,3 +124,57 @@ def test_inspection() -> None:
     refused = inspect(world, canister, Finished(instructions=1, slice_instructions=1))
     assert refused is not None
     assert refused.error_code is ErrorCode.CANISTER_REJECTED_MESSAGE
+
+
+def answers(world: FakeWorld, run: QueryRun, script: Script, method: str = "composite") -> Any:
+    """Run a query of the run's root with its calls."""
+    rule = execute_query(run, USER, method, pickled(script))
+    answer: Any = None
+    try:
+        while True:
+            effect = rule.send(answer)
+            answer = None if isinstance(effect, ReleaseFork) else world.executor(effect)
+    except StopIteration as stop:
+        return stop.value
+
+
+def test_statistics_of_a_call_graph() -> None:
+    """Each method that ran counts for its canister: instructions, argument, reply; callbacks, rejects and refusals don't."""
+    world = FakeWorld()
+    a, b, empty = world.add_canister(), world.add_canister(), world.add_canister(empty=True)
+    run = run_of(world, a)
+    inner = [work(7), reply(b"four")]
+    script = [
+        work(5),
+        call(b.canister_id, inner, method="query", on_reply=[work(1000)]),
+        call(b.canister_id, [work(2), reject_with("no")], method="query", on_reject=[work(1000)]),
+        call(empty.canister_id, [], method="query", on_reject=[reply(b"end")]),
+    ]
+    assert answers(world, run, script) == Reply(b"end")
+    sizes = [len(pickled(inner)), len(pickled([work(2), reject_with("no")]))]
+    assert run.stats[b.canister_id] == QueryStats(calls=2, instructions=9, request_bytes=sum(sizes), response_bytes=4)
+    assert run.stats[a.canister_id] == QueryStats(calls=1, instructions=5, request_bytes=len(pickled(script)))
+    assert empty.canister_id not in run.stats
+
+
+def test_dirty_pages_of_composite_queries_are_charged() -> None:
+    """A page that a composite query changes costs what it costs an update; one that a plain query changes nothing."""
+    world = FakeWorld()
+    canister = world.add_canister()
+    for method, charged in (("composite", 3 * world.limits.dirty_page_overhead), ("query", 0)):
+        run = run_of(world, canister)
+        assert answers(world, run, [work(5), dirty(3), reply()], method) == Reply(b"")
+        assert run.stats[canister.canister_id].instructions == 5 + charged
+
+
+def test_queries_of_the_management_canister() -> None:
+    """Asked by the user or by a composite query, which pays the overhead of a call."""
+    world = FakeWorld()
+    a = world.add_canister()
+    run = run_of(world, a)
+    run.root = MANAGEMENT_CANISTER
+    assert answers(world, run, []) == Reply(b"managed")
+    run = run_of(world, a)
+    asked = [call(MANAGEMENT_CANISTER, [], method="canister_status", on_reply=[reply(b"told")])]
+    assert answers(world, run, asked) == Reply(b"told")
+    assert run.instructions_left == world.limits.instructions_per_query - world.limits.instruction_overhead_per_query_call
