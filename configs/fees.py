@@ -6,7 +6,7 @@ with it: a canister asks `cost_call`, the node charges the same figure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ic_types import wire
 from ic_types.units import Cycles
@@ -42,6 +42,12 @@ class CyclesCostSchedule:
     default_reserved_cycles_limit: int = 5_000_000_000_000
     storage_reservation_period_s: int = 300_000_000
     allocation_charge_interval_s: int = 10
+
+    @classmethod
+    def free(cls) -> CyclesCostSchedule:
+        """The schedule of subnets that charge nothing: those with subnet admins."""
+        kept = ("subnet_size", "reference_size", "default_reserved_cycles_limit", "allocation_charge_interval_s")
+        return cls(**{field.name: 0 for field in fields(cls) if field.name not in kept})
 
     def scale(self, fee: int) -> Cycles:
         """A reference-size fee for this subnet's size, rounded down."""

@@ -94,6 +94,7 @@ SUBNET = (
         default="key_1, test_key_1 and dfx_test_key, on the first subnet that isn't the root",
     ),
     Key("held_chain_keys", Form.TEXTS, "keys of which it gives public keys, but doesn't sign with them", default="none"),
+    Key("admins", Form.TEXTS, "subnet admins: identities or principals; a subnet that has any charges no fees"),
     Key("limits", Form.TABLE, "limits that differ from the profile's"),
     Key("fees", Form.TABLE, "fees that differ from the profile's"),
 )

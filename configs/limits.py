@@ -95,7 +95,9 @@ class SubnetLimits:
     max_open_signatures: int = 20
     """Per chain key."""
     max_open_outcalls: int = 3000
-    log_bytes: int = 4096
+    default_log_bytes: int = 4096
+    """Log limit of a canister that sets none; other limits are at least that."""
+    max_log_bytes: int = 2 * MIB
     # --- canisters
     max_controllers: int = 10
     max_snapshots: int = 10

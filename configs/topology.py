@@ -45,6 +45,8 @@ class SubnetSpec:
     """Keys that it signs with, in their text form."""
     held_chain_keys: tuple[str, ...] = ()
     """Further keys, of which it gives public keys only."""
+    admins: tuple[Principal | str, ...] = ()
+    """Subnet admins: principals, or names of identities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

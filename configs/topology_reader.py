@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from configs.canister_reader import CanisterReader
+from configs.fees import CyclesCostSchedule
 from configs.keys import CANISTER, IDENTITIES, SUBNET, TOPOLOGY
 from configs.limits import SubnetType
 from configs.profiles import ProfileType, changed, load_profile
@@ -24,6 +25,8 @@ from configs.topology import (
     chain_key_texts,
 )
 from configs.workload_reader import read_workload
+from ic_types.errors import InvalidPrincipal
+from ic_types.principal import Principal
 
 DEFAULT_IDENTITY = "user"
 _DEFAULT_PROFILE = "mainnet"
@@ -46,8 +49,8 @@ class TopologyReader:
         """
         table = self.table
         profile = table.text("profile", _DEFAULT_PROFILE)
-        subnets = self._subnets(load_profile(profile))
         identities = self._identities()
+        subnets = self._subnets(load_profile(profile), identities)
         reader = CanisterReader(self.source, subnets, identities, self.groups)
         canisters = self._canisters(subnets, reader)
         seed = table.number("seed")
@@ -69,13 +72,13 @@ class TopologyReader:
 
     # --- subnets
 
-    def _subnets(self, profile: dict[SubnetType, ProfileType]) -> tuple[SubnetSpec, ...]:
+    def _subnets(self, profile: dict[SubnetType, ProfileType], identities: tuple[str, ...]) -> tuple[SubnetSpec, ...]:
         tables = self.table.tables("subnet", SUBNET)
         if not tables:
             self.table.fail("subnet", "there is no subnet; a network needs at least a system subnet")
         self._unique(tables)
         root = self._root(tables)
-        subnets = [self._subnet(part, profile, number == root) for number, part in enumerate(tables)]
+        subnets = [self._subnet(part, profile, number == root, identities) for number, part in enumerate(tables)]
         if not any(part.has("chain_keys") or part.has("held_chain_keys") for part in tables):
             signer = next((number for number in range(len(subnets)) if number != root), root)
             subnets[signer] = replace(subnets[signer], chain_keys=chain_key_texts(DEFAULT_CHAIN_KEYS))
@@ -94,7 +97,9 @@ class TopologyReader:
             self.table.fail("subnet", 'there is no root: at least one subnet must have type = "system"')
         return (marked or systems)[0]
 
-    def _subnet(self, part: Table, profile: dict[SubnetType, ProfileType], is_root: bool) -> SubnetSpec:
+    def _subnet(
+        self, part: Table, profile: dict[SubnetType, ProfileType], is_root: bool, identities: tuple[str, ...]
+    ) -> SubnetSpec:
         kind = SubnetType(part.text("type"))
         numbers = changed(changed(profile[kind], self.table), part)
         nodes = part.number("nodes")
@@ -114,13 +119,16 @@ class TopologyReader:
         for name in ("instructions_per_slice", "instructions_per_install_slice", "scheduler_cores", "checkpoint_interval"):
             if not getattr(limits, name):
                 part.fail("limits", f"{name} is 0; it must be at least 1")
+        admins = self._admins(part, identities)
+        fees = CyclesCostSchedule.free() if admins else numbers.fees
         return SubnetSpec(
             name=part.text("name"),
             kind=kind,
             is_root=is_root,
             nodes=nodes,
             limits=limits,
-            fees=replace(numbers.fees, subnet_size=part.number("fee_nodes", nodes)),
+            fees=replace(fees, subnet_size=part.number("fee_nodes", nodes)),
+            admins=admins,
             chain_keys=self._chain_keys(part, "chain_keys"),
             held_chain_keys=self._chain_keys(part, "held_chain_keys"),
         )
@@ -130,6 +138,16 @@ class TopologyReader:
             return chain_key_texts(part.texts(name) or ())
         except ValueError as error:
             part.fail(name, f"{error}, or are a NAME alone, for all of them")
+
+    def _admins(self, part: Table, identities: tuple[str, ...]) -> tuple[Principal | str, ...]:
+        found: list[Principal | str] = []
+        for name in part.texts("admins") or ():
+            try:
+                found.append(name if name in identities else Principal.from_text(name))
+            except InvalidPrincipal:
+                known = ", ".join(identities)
+                part.fail("admins", f"{name!r} is neither an identity nor a principal; identities are {known}")
+        return tuple(found)
 
     def _unique(self, tables: Sequence[Table]) -> None:
         seen: dict[str, Table] = {}

@@ -285,8 +285,8 @@ def _check_system_state(answer: Finished, message: ExecutionInput) -> None:
 
 def _check_logs(logs: tuple[bytes, ...], limits: SubnetLimits) -> None:
     size = sum(map(len, logs))
-    if size > limits.log_bytes + _LOG_RECORD or len(logs) > limits.log_bytes:
-        raise _refuse(f"{len(logs)} log records of {size} bytes where {limits.log_bytes} bytes are allowed")
+    if size > limits.max_log_bytes + _LOG_RECORD or len(logs) > limits.max_log_bytes:
+        raise _refuse(f"{len(logs)} log records of {size} bytes where {limits.max_log_bytes} bytes are allowed")
 
 
 def _check_trap(answer: Trapped, asked: Asked) -> None:

@@ -27,6 +27,8 @@ class ExecutionState:
     heap: PagedMemory
     stable: PagedMemory
     globals: tuple[int, ...]
+    wasm: bytes = field(default=b"", repr=False)
+    """The module as submitted."""
     session: int = field(default_factory=lambda: next(_sessions))
     """Local name for the sandbox that runs on this state; not state itself."""
     version: int = 0
@@ -40,15 +42,15 @@ class ExecutionState:
         self._module_bytes = module.module_bytes + sum(len(s.name) + len(s.content) for s in module.custom_sections)
 
     @classmethod
-    def fresh(cls, module: ModuleInfo, artefact: str) -> ExecutionState:
+    def fresh(cls, module: ModuleInfo, artefact: str, wasm: bytes = b"") -> ExecutionState:
         """The state right after instantiation: data segments in the heap, empty stable memory."""
         heap, stable = PagedMemory.new(module.heap_pages_initial), PagedMemory.new(0)
         heap.commit(module.initial_pages.indices, module.initial_pages.content)
-        return cls(module, artefact, heap, stable, tuple(g.initial for g in module.globals))
+        return cls(module, artefact, heap, stable, tuple(g.initial for g in module.globals), wasm)
 
     def fork(self) -> ExecutionState:
         """An independent copy that shares unchanged pages; commits to either aren't seen by the other."""
-        return ExecutionState(self.module, self.artefact, self.heap.fork(), self.stable.fork(), self.globals)
+        return ExecutionState(self.module, self.artefact, self.heap.fork(), self.stable.fork(), self.globals, self.wasm)
 
     def commit(self, answer: Finished) -> tuple[int, int]:
         """Take over what a message did; returns (dirty heap pages, dirty stable pages), by changed content."""

@@ -16,13 +16,10 @@ from message_routing.local_reject import reject_response
 from message_routing.message_size import payload_bytes
 from sandbox.protocol import EntryPoint, Finished, OutgoingCall, Trapped
 from scheduler import call_context_rules, cycles_account, error_texts, sender_version
-from scheduler.canister import Callback, CallContext, Canister, LogRecord
+from scheduler.canister import Callback, CallContext, Canister
 from scheduler.core import Core
 from scheduler.cycles_account import BurnCause
 from scheduler.system_tasks import update_low_memory_hook
-
-LOG_RECORD_BYTES = 40
-"""What a log record takes beside its content."""
 
 
 class Outcome(NamedTuple):
@@ -66,7 +63,7 @@ def finish(
     elif canister.execution is not None and entry is not EntryPoint.QUERY:
         pages = canister.execution.heap.count_changed(answer.heap.indices, answer.heap.content)
     if answer.logs:
-        append_logs(core, canister, answer.logs, time)
+        canister.logs.add(answer.logs, time, canister.settings.log_memory_limit)
     charge = page_charge(core, canister, pages) if pages else 0
     core.spend(answer.slice_instructions + charge)
     return Outcome(min(answer.instructions + charge, limit), error)
@@ -97,7 +94,7 @@ def keep_changes(core: Core, canister: Canister, context: CallContext, answer: F
     grown = (answer.heap_pages + answer.stable_pages - before) * WASM_PAGE_BYTES
     if grown > 0:
         update_low_memory_hook(canister)
-        after = execution.memory_bytes()
+        after = canister.memory_usage()
         core.memory_available -= max(after - max(after - grown, canister.settings.memory_allocation), 0)
     delta = (heap_pages + answer.stable_dirty_marks) * OS_PAGE_BYTES
     core.heap_delta += delta
@@ -170,16 +167,3 @@ def send_call(core: Core, canister: Canister, context: CallContext, call: Outgoi
     )
     context.outstanding_calls += 1
     core.callbacks_created += 1
-
-
-def append_logs(core: Core, canister: Canister, lines: tuple[bytes, ...], time: TimeNs) -> None:
-    """Add lines to the canister log; the oldest go when it is full."""
-    capacity = core.limits.log_bytes
-    for content in lines:
-        canister.logs.append(LogRecord(canister.next_log_index, time, content[: capacity - LOG_RECORD_BYTES]))
-        canister.next_log_index += 1
-    size, keep = 0, len(canister.logs)
-    while keep and size + LOG_RECORD_BYTES + len(canister.logs[keep - 1].content) <= capacity:
-        size += LOG_RECORD_BYTES + len(canister.logs[keep - 1].content)
-        keep -= 1
-    del canister.logs[:keep]

@@ -18,6 +18,10 @@ from ic_types.units import CallbackId, CallContextId, Cycles, NumBytes, NumInstr
 from message_routing.queues import CanisterQueues
 from sandbox.execution_state import ExecutionState
 from sandbox.protocol import Closure, EntryPoint
+from scheduler.canister_history import CanisterHistory
+from scheduler.canister_log import CanisterLog
+from scheduler.chunk_store import EMPTY_STORE, ChunkStore
+from scheduler.snapshots import NO_SNAPSHOTS, LowMemoryHook, Snapshots
 
 
 class RunStatus(Enum):
@@ -26,14 +30,6 @@ class RunStatus(Enum):
     RUNNING = "running"
     STOPPING = "stopping"
     STOPPED = "stopped"
-
-
-class LowMemoryHook(Enum):
-    """Spec: `on_low_wasm_memory_hook_status`."""
-
-    CONDITION_NOT_SATISFIED = "condition_not_satisfied"
-    READY = "ready"
-    EXECUTED = "executed"
 
 
 @fast_init
@@ -144,6 +140,8 @@ class Settings:
     reserved_cycles_limit: Cycles = Cycles(5_000_000_000_000)
     wasm_memory_limit: int = 3 << 30
     wasm_memory_threshold: int = 0
+    log_memory_limit: int = 4096
+    """Bytes that the lines of the log may take."""
     log_visibility: str = "controllers"
     """controllers, public or allowed_viewers; so are the other visibilities."""
     environment_variables: tuple[tuple[str, str], ...] = ()
@@ -153,15 +151,6 @@ class Settings:
     status_visibility: str = "controllers"
     status_viewers: tuple[Principal, ...] = ()
     minimum_incoming_call_cycles: Cycles = Cycles(0)
-
-
-@dataclass(frozen=True, slots=True)
-class LogRecord:
-    """One line of the canister log."""
-
-    index: int
-    time: TimeNs
-    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +186,8 @@ class Metrics:
     instructions: int = 0
     cycles_burned: int = 0
     """Fees, instructions and `cycles_burn`: cycles that left circulation here."""
+    burned_by: dict[str, int] = field(default_factory=dict)
+    """The same by cause, see `cycles_account.BurnCause`."""
 
 
 @dataclass(slots=True)
@@ -247,8 +238,12 @@ class Canister:
     """When memory and compute were last paid for."""
     heap_delta_debit: NumBytes = NumBytes(0)
     install_debit: NumInstructions = NumInstructions(0)
-    logs: list[LogRecord] = field(default_factory=list)
-    next_log_index: int = 0
+    logs: CanisterLog = field(default_factory=CanisterLog)
+    history: CanisterHistory = CanisterHistory()
+    chunk_store: ChunkStore = EMPTY_STORE
+    snapshots: Snapshots = NO_SNAPSHOTS
+    next_snapshot: int = 0
+    """Number of the next snapshot."""
     last_install: TimeNs = TimeNs(0)
     metrics: Metrics = field(default_factory=Metrics)
     query_totals: QueryTotals = field(default_factory=QueryTotals)
@@ -265,8 +260,12 @@ class Canister:
         return self.low_memory_hook is LowMemoryHook.READY and self.status is RunStatus.RUNNING
 
     def memory_usage(self) -> int:
-        """Bytes billed besides message memory: heap, stable memory, code, custom sections."""
-        return 0 if self.execution is None else self.execution.memory_bytes()
+        """Bytes billed besides message memory: heap, stable memory, code, custom sections, and what the canister has stored."""
+        return (0 if self.execution is None else self.execution.memory_bytes()) + self.stored_bytes()
+
+    def stored_bytes(self) -> int:
+        """Bytes billed for history, chunk store and snapshots."""
+        return self.history.memory_bytes + self.chunk_store.memory_bytes + self.snapshots.memory_bytes
 
 
 @fast_init

@@ -22,7 +22,9 @@ from ic_types.reject import Reject
 from ic_types.units import NS_PER_SECOND, Cycles, TimeNs
 from scheduler import call_context_rules, cycles_account, error_texts
 from scheduler.canister import Canister
+from scheduler.chunk_store import EMPTY_STORE
 from scheduler.cycles_account import Account, BurnCause, burn
+from scheduler.snapshots import NO_SNAPSHOTS
 from scheduler.timeline import INTERVAL_NS, Timeline
 from scheduler.world import World
 
@@ -197,8 +199,8 @@ def take(account: Account, canister: Canister, amount: int, cause: BurnCause) ->
 def uninstall(world: World, canister: Canister) -> None:
     """Remove the code of a canister that is out of cycles.
 
-    Spec: "Canister out of cycles". State after: empty, open calls rejected, version + 1, no timer, logs, certified data or
-    allocations; what is left of the balance is burned.
+    Spec: "Canister out of cycles". State after: empty, open calls rejected, version + 1, no timer, logs, certified data,
+    snapshots, chunks, history (but its length) or allocations; what is left of the balance is burned.
     """
     left = canister.balance + canister.reserved_balance
     canister.balance = canister.reserved_balance = Cycles(0)
@@ -207,10 +209,12 @@ def uninstall(world: World, canister: Canister) -> None:
     canister.execution = None
     canister.certified_data = b""
     canister.logs.clear()
+    canister.history = canister.history.cleared()
+    canister.chunk_store, canister.snapshots = EMPTY_STORE, NO_SNAPSHOTS
     canister.global_timer = TimeNs(0)
     canister.version += 1
     canister.settings.memory_allocation = 0
     world.scheduler.priority.set_allocation(canister, 0)
-    call_context_rules.delete_all(canister, error_texts.uninstalled(canister.canister_id), world)
+    call_context_rules.delete_all(canister, error_texts.uninstalled(), world)
     world.uninstalled(canister)
     world.touch(canister.canister_id)

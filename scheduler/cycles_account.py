@@ -111,7 +111,9 @@ def is_wasm64(canister: Canister) -> bool:
 def burn(account: Account, canister: Canister, amount: int, cause: BurnCause) -> None:
     """Count cycles that were taken from this canister before and are now paid."""
     assert amount >= 0, f"negative burn of {amount} for {cause}"
-    canister.metrics.cycles_burned += amount
+    metrics = canister.metrics
+    metrics.cycles_burned += amount
+    metrics.burned_by[cause.value] = metrics.burned_by.get(cause.value, 0) + amount
     account.tally.add_burned(cause, amount)
 
 

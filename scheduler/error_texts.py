@@ -82,11 +82,9 @@ def composite_query_in_replicated_mode() -> Reject:
     return reject(ErrorCode.COMPOSITE_QUERY_CALLED_IN_REPLICATED_MODE, "Composite query cannot be called in replicated mode")
 
 
-def uninstalled(canister_id: CanisterId) -> Reject:
+def uninstalled() -> Reject:
     """What callers of open calls learn when the code goes away."""
-    return Reject(
-        RejectCode.CANISTER_REJECT, f"Canister {canister_id} has been uninstalled.", ErrorCode.CANISTER_REJECTED_MESSAGE
-    )
+    return Reject(RejectCode.CANISTER_REJECT, "Canister has been uninstalled.", ErrorCode.CANISTER_REJECTED_MESSAGE)
 
 
 def for_caller(outcome: Reject) -> Reject:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from ic_types.units import WASM_PAGE_BYTES
 from sandbox.protocol import EntryPoint
-from scheduler.canister import Canister, LowMemoryHook, RunStatus, SystemTask
+from scheduler.canister import Canister, RunStatus, SystemTask
 from scheduler.message_inputs import method_table
+from scheduler.snapshots import LowMemoryHook
 from scheduler.world import World
 
 GLOBAL_TIMER, HEARTBEAT, MESSAGE = 0, 1, 2

@@ -31,6 +31,8 @@ class SubnetRecord:
     nodes: tuple[NodeId, ...]
     range_start: CanisterId
     range_end: CanisterId
+    admins: tuple[Principal, ...] = ()
+    """Subnet admins; a subnet that has any charges nothing."""
 
 
 @wire.message

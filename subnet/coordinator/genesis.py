@@ -70,6 +70,7 @@ def make_genesis(plan: NetworkPlan) -> Genesis:
                 nodes=tuple(_node_id(plan.identity_seed, subnet.name, index) for index in range(1, subnet.nodes + 1)),
                 range_start=first,
                 range_end=last,
+                admins=subnet.admins,
             )
         )
         keys.append(SubnetKeys(threshold=threshold, shares=shares))

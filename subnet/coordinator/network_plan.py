@@ -28,6 +28,7 @@ class SubnetPlan:
     """Texts of the keys that it signs with."""
     held_chain_keys: tuple[str, ...] = ()
     """Further keys, of which it gives public keys only."""
+    admins: tuple[Principal, ...] = ()
 
 
 @wire.message

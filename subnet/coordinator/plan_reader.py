@@ -88,6 +88,7 @@ def read_plan(topology: Topology) -> NetworkPlan:
                 fees=one.fees,
                 chain_keys=one.chain_keys,
                 held_chain_keys=one.held_chain_keys,
+                admins=tuple(_principal(admin, frozenset(topology.identities), names) for admin in one.admins),
             )
             for one in topology.subnets
         ),

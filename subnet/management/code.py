@@ -1,31 +1,35 @@
 """Installing, upgrading and uninstalling code.
 
-Rule module. Spec: abstract behaviour, "IC Management Canister: Code installation", "Code upgrade" and "Code uninstallation".
+Rule module. Spec: abstract behaviour, "IC Management Canister: Code installation", "Code upgrade", "Install chunked code" and
+"Code uninstallation".
 Each step of an install runs on an execution state of its own, and the canister changes only after all of them have succeeded;
 what stays of a failed install is its price, and the logs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ic_types import trace
 from ic_types.candid.values import Value
-from ic_types.reject import ErrorCode, Payload, reject
-from ic_types.units import WASM_PAGE_BYTES, Cycles, NumBytes, NumInstructions, TimeNs
+from ic_types.reject import Payload
+from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES, Cycles, NumInstructions, TimeNs
 from sandbox.execution_state import ExecutionState
 from sandbox.module_info import ModuleInfo
 from sandbox.protocol import EntryPoint
-from scheduler import answer_application, call_context_rules, cycles_account, error_texts
+from scheduler import call_context_rules, cycles_account, error_texts
 from scheduler.canister import Canister
-from scheduler.core import Core
+from scheduler.canister_history import CodeDeployment, CodeUninstall
+from scheduler.chunk_store import CHUNK_BYTES, EMPTY_STORE
 from scheduler.cycles_account import BurnCause
-from subnet.management import access, errors
+from subnet.management import access, chunks, errors, history, resources
 from subnet.management.answers import EMPTY_REPLY
 from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
 from subnet.management.errors import ManagementError
 from subnet.management.install_steps import InstallWork, compile_module, run_step, steps_rule
 from subnet.management.installs import InstallRule
+from subnet.management.wasm_kind import is_wasm64
 
 ORTHOGONAL_PERSISTENCE = "enhanced-orthogonal-persistence"
 """Private custom section by which a module declares that its heap survives upgrades."""
@@ -54,10 +58,45 @@ class InstallMode:
 def install_code(ctx: SubnetContext, call: ManagementCall, args: Value) -> InstallRule:
     """Install, reinstall or upgrade; ends with the outcome of the call. May be suspended at the end of a slice.
 
-    Conditions: the caller controls the canister, which is empty for `install` and not for `upgrade`; its liquid balance covers
-    the instruction limit of an install.
+    Conditions: the canister is empty for `install` and not for `upgrade`; its liquid balance covers the instruction limit of an
+    install.
     """
-    canister = access.controlled(ctx, call, args["canister_id"])
+    wasm = args["wasm_module"]
+    wasm64 = is_wasm64(wasm)
+    return (yield from _install(ctx, call, args, lambda _work: wasm, wasm64=wasm64))
+
+
+def install_chunked_code(ctx: SubnetContext, call: ManagementCall, args: Value) -> InstallRule:
+    """The same, with a module put together from chunks in the store of the canister or of another one of this subnet.
+
+    Conditions: the caller controls the store canister as well, or is it; all chunks are there; their hash is the named one.
+    """
+    wanted, hashes = args["wasm_module_hash"], [item["hash"] for item in args["chunk_hashes_list"]]
+    store_id = call.canister.canister_id if args["store_canister"] is None else args["store_canister"]
+    if len(wanted) != 32:
+        raise errors.contract_violation(f"Invalid wasm hash {list(wanted)}")
+    if len(hashes) > ctx.limits.chunk_store_bytes // CHUNK_BYTES:
+        most = ctx.limits.chunk_store_bytes // CHUNK_BYTES
+        found = f"The number of elements exceeds maximum allowed {most}"
+        raise errors.invalid_payload(f"Error decoding candid: {found}, got {len(hashes)}")
+    store = ctx.canisters.get(store_id)
+    if store is None:
+        raise errors.store_not_found(store_id, ctx.own_subnet, call.canister.canister_id)
+    access.check(access.Access.CONTROLLERS_OR_SELF, store, call.caller, (), call.message.method)
+    chunks_there = store.chunk_store
+
+    def assembled(work: InstallWork) -> bytes:
+        work.spend(CHUNK_BYTES * len(hashes))
+        return chunks.assemble(chunks_there, hashes, wanted)
+
+    wasm64 = is_wasm64(b"".join(chunks_there.chunks.get(one, b"") for one in hashes))
+    return (yield from _install(ctx, call, args, assembled, wasm64=wasm64))
+
+
+def _install(
+    ctx: SubnetContext, call: ManagementCall, args: Value, source: Callable[[InstallWork], bytes], *, wasm64: bool
+) -> InstallRule:
+    canister = call.canister
     mode, long = InstallMode.parse(args["mode"]), canister.long_install
     limit = ctx.limits.instructions_per_install
     if long is not None:
@@ -65,16 +104,19 @@ def install_code(ctx: SubnetContext, call: ManagementCall, args: Value) -> Insta
         long.paused, long.started_time = True, ctx.time
     else:
         check_mode(ctx, canister, mode)
-        prepaid = ctx.fees.execution(limit)
+        prepaid = ctx.fees.execution(limit, wasm64=wasm64)
         refused = cycles_account.withdraw(ctx, canister, prepaid, call.caller)
         if refused is not None:
             raise errors.install_not_enough_cycles(refused)
-    work = InstallWork(ctx=ctx, call=call, canister=canister, prepaid=prepaid, limit=limit, time=ctx.time)
+    work = InstallWork(ctx=ctx, call=call, canister=canister, prepaid=prepaid, limit=limit, time=ctx.time, wasm64=wasm64)
     trace.emit("subnet.management.code.install_code", canister.canister_id, mode.kind)
     try:
-        installed = yield from _prepare(work, mode, args["wasm_module"], args["arg"])
+        wasm = source(work)
+        installed = yield from _prepare(work, mode, wasm, args["arg"])
         settle(work)
         take_over(work, mode, installed)
+        deployed = CodeDeployment(mode.kind, installed.module.module_hash)
+        history.record(work.ctx, call, canister, args["sender_canister_version"], deployed)
     except ManagementError as failed:
         settle(work)
         return _ended(work, failed.reject)
@@ -105,7 +147,7 @@ def _prepare(work: InstallWork, mode: InstallMode, wasm: bytes, arg: bytes) -> s
     old = work.canister.execution
     compiled = yield from compile_module(work, wasm)
     if mode.kind != "upgrade":
-        fresh = ExecutionState.fresh(compiled.info, compiled.artefact)
+        fresh = ExecutionState.fresh(compiled.info, compiled.artefact, wasm)
         yield from run_step(work, fresh, EntryPoint.START, new_code=True)
         yield from run_step(work, fresh, EntryPoint.INIT, arg, new_code=True)
         return fresh
@@ -115,7 +157,7 @@ def _prepare(work: InstallWork, mode: InstallMode, wasm: bytes, arg: bytes) -> s
     before = old.fork()
     if not mode.skip_pre_upgrade:
         yield from run_step(work, before, EntryPoint.PRE_UPGRADE)
-    upgraded = ExecutionState.fresh(compiled.info, compiled.artefact)
+    upgraded = ExecutionState.fresh(compiled.info, compiled.artefact, wasm)
     upgraded.stable = before.stable.fork()
     if mode.persistence == "keep":
         initial = upgraded.heap.wasm_pages
@@ -150,12 +192,10 @@ def settle(work: InstallWork) -> None:
     work.settled = True
     ctx, canister = work.ctx, work.canister
     used = min(work.used, work.limit)
-    cycles_account.refund_execution(ctx, canister, work.prepaid, work.limit - used, wasm64=False)
+    cycles_account.refund_execution(ctx, canister, work.prepaid, work.limit - used, wasm64=work.wasm64)
     canister.install_debit = NumInstructions(canister.install_debit + used)
     canister.metrics.instructions += used
-    if work.logs:
-        core = Core(time=ctx.time, round_number=ctx.round_number, limits=ctx.limits, fees=ctx.fees, batch_size=1)
-        answer_application.append_logs(core, canister, tuple(work.logs), work.time)
+    canister.logs.add(work.logs, work.time, canister.settings.log_memory_limit)
 
 
 def take_over(work: InstallWork, mode: InstallMode, new: ExecutionState) -> None:
@@ -177,7 +217,7 @@ def take_over(work: InstallWork, mode: InstallMode, new: ExecutionState) -> None
         canister.balance = Cycles(canister.balance - work.cycles_burned)
         cycles_account.burn(ctx, canister, work.cycles_burned, BurnCause.CYCLES_BURN)
     if mode.kind != "upgrade":
-        del canister.logs[: max(len(canister.logs) - len(work.logs), 0)]
+        canister.logs.keep_newest(len(work.logs))
     if work.certified_data is not None:
         canister.certified_data = work.certified_data
     elif mode.kind != "upgrade":
@@ -186,9 +226,7 @@ def take_over(work: InstallWork, mode: InstallMode, new: ExecutionState) -> None
     canister.version += 1
     canister.next_scheduled = 0
     canister.last_install = ctx.time
-    delta = work.dirty_pages * 4096
-    canister.heap_delta_debit = NumBytes(canister.heap_delta_debit + delta)
-    ctx.scheduler.heap_delta_estimate += delta
+    resources.add_heap_delta(ctx, canister, work.dirty_pages * OS_PAGE_BYTES)
 
 
 def _check_memory(ctx: SubnetContext, canister: Canister, before: int) -> None:
@@ -205,22 +243,25 @@ def _check_memory(ctx: SubnetContext, canister: Canister, before: int) -> None:
         raise errors.memory_oversubscribed(grown, max(ctx.available_memory(), 0))
     missing = cycles_account.freezing_threshold(canister, ctx.fees) - canister.balance
     if missing > 0:
-        text = (
-            f"Canister cannot grow memory by {grown} bytes due to insufficient cycles. "
-            f"At least {missing:_} additional cycles are required."
-        )
-        raise ManagementError(reject(ErrorCode.INSUFFICIENT_CYCLES_IN_MEMORY_GROW, text))
+        raise errors.grow_not_affordable(grown, missing)
 
 
 def uninstall_code(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
     """Back to an empty canister; open calls are rejected, and what still comes back to them is only booked."""
-    canister = access.controlled(ctx, call, args["canister_id"])
+    uninstall(ctx, call, args["sender_canister_version"])
+    return ManagementOutcome(payload=EMPTY_REPLY, refund=call.payment)
+
+
+def uninstall(ctx: SubnetContext, call: ManagementCall, sender_version: int | None) -> None:
+    """What uninstall_code does to the canister that the call is about."""
+    canister = call.canister
     canister.execution = None
+    canister.chunk_store = EMPTY_STORE
     canister.certified_data = b""
-    canister.global_timer = TimeNs(0)
+    canister.global_timer = canister.last_install = TimeNs(0)
     canister.version += 1
     canister.logs.clear()
     canister.tasks.clear()
-    call_context_rules.delete_all(canister, error_texts.uninstalled(canister.canister_id), ctx)
+    call_context_rules.delete_all(canister, error_texts.uninstalled(), ctx)
+    history.record(ctx, call, canister, sender_version, CodeUninstall())
     access.changed(ctx, canister)
-    return ManagementOutcome(payload=EMPTY_REPLY, refund=call.payment)

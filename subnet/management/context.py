@@ -5,9 +5,12 @@ Rule module. `subnet.state` satisfies SubnetContext with the same object that is
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from configs.fees import CyclesCostSchedule
+from ic_types.candid.values import Value
 from ic_types.chain_keys.registry import ChainKeys
 from ic_types.messages import Ingress, Request
 from ic_types.principal import CanisterId, Principal, SubnetId
@@ -17,6 +20,7 @@ from message_routing.queues import CanisterQueues
 from message_routing.routing_table import RoutingTable
 from scheduler.canister import Canister
 from scheduler.world import SubnetView
+from subnet.management.block_makers import BlockMakers
 
 if TYPE_CHECKING:
     from subnet.management.consensus_calls import ConsensusCalls
@@ -35,6 +39,10 @@ class SubnetContext(SubnetView, Protocol):
         """Id of the root subnet, whose canisters may create canisters anywhere."""
 
     @property
+    def subnet_admins(self) -> tuple[Principal, ...]:
+        """Subnet admins; empty on a subnet that has none."""
+
+    @property
     def routing(self) -> RoutingTable:
         """Which subnet hosts which canister."""
 
@@ -45,6 +53,18 @@ class SubnetContext(SubnetView, Protocol):
     @property
     def consensus_calls(self) -> ConsensusCalls:
         """Calls that wait for an answer from consensus."""
+
+    @property
+    def replica_version(self) -> str:
+        """Version of the replica that executes this round."""
+
+    @property
+    def registry_version(self) -> int:
+        """Version of the registry that this round goes by."""
+
+    @property
+    def block_makers(self) -> BlockMakers:
+        """Which node made how many blocks, day by day."""
 
     @property
     def management_queues(self) -> CanisterQueues:
@@ -83,6 +103,14 @@ class ManagementCall:
     """A call to the management canister."""
 
     message: Ingress | Request
+    target: Canister | None = None
+    """The canister that it is about, once the caller was found to be allowed to do this to it."""
+
+    @property
+    def canister(self) -> Canister:
+        """The canister that it is about."""
+        assert self.target is not None, f"{self.message.method} is about no canister"
+        return self.target
 
     @property
     def caller(self) -> Principal:
@@ -98,6 +126,21 @@ class ManagementCall:
     def by_user(self) -> bool:
         """The call is an ingress message."""
         return isinstance(self.message, Ingress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryView:
+    """What a query of the management canister sees: the canisters of a certified height."""
+
+    canister: Callable[[CanisterId], Canister | None]
+    """A canister, with what it owes taken off its balance."""
+    canister_ids: Callable[[], Iterable[CanisterId]]
+    subnet_admins: tuple[Principal, ...]
+    fees: CyclesCostSchedule
+
+
+QueryRule: TypeAlias = Callable[[QueryView, Canister | None, Value], Value]
+"""A query method: from the canister that it is about (None: it is about none) and the argument to the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

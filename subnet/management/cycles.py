@@ -13,17 +13,16 @@ from subnet.management.answers import EMPTY_REPLY
 from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
 
 
-def deposit_cycles(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
+def deposit_cycles(ctx: SubnetContext, call: ManagementCall, _args: Value) -> ManagementOutcome:
     """The attached cycles go to the canister; anyone may give."""
-    _credit(ctx, access.find(ctx, args["canister_id"]), call.payment)
+    _credit(ctx, call.canister, call.payment)
     return ManagementOutcome(payload=EMPTY_REPLY)
 
 
 def provisional_top_up(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
     """Cycles out of nothing. Only on development networks."""
-    canister = access.find(ctx, args["canister_id"])
     amount = checked_amount(args["amount"])
-    _credit(ctx, canister, amount)
+    _credit(ctx, call.canister, amount)
     ctx.mint(amount)
     return ManagementOutcome(payload=EMPTY_REPLY, refund=call.payment)
 

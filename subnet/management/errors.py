@@ -69,16 +69,9 @@ def out_of_canister_ids() -> ManagementError:
     return _error(ErrorCode.SUBNET_OVERSUBSCRIBED, text)
 
 
-def wrong_creating_subnet() -> ManagementError:
-    """IC0504."""
-    text = "Cannot create canister. Sender should be on the same subnet or on the NNS subnet."
-    return _error(ErrorCode.CANISTER_CONTRACT_VIOLATION, text)
-
-
 def specified_id_taken(canister_id: CanisterId) -> ManagementError:
-    """IC0205."""
-    text = f"Unsuccessful canister creation: canister id {canister_id} already exists."
-    return _error(ErrorCode.CANISTER_ID_ALREADY_EXISTS, text)
+    """IC0538."""
+    return _error(ErrorCode.CANISTER_ALREADY_INSTALLED, f"Canister {canister_id} is already installed.")
 
 
 def specified_id_elsewhere(canister_id: CanisterId, subnet: SubnetId) -> ManagementError:
@@ -221,3 +214,100 @@ def stop_cancelled(canister_id: CanisterId) -> Reject:
 def stop_timed_out() -> Reject:
     """IC0206."""
     return reject(ErrorCode.STOP_CANISTER_REQUEST_TIMEOUT, "Stop canister request timed out")
+
+
+# --- access
+
+
+def not_controller_or_admin(canister: Canister, caller: Principal, admins: tuple[Principal, ...]) -> ManagementError:
+    """IC0541; IC0512 where there are no admins."""
+    if not admins:
+        return not_controller(canister, caller)
+    text = (
+        f"Only the controllers of the canister {canister.canister_id} or subnet admins can control it.\n"
+        f"Canister's controllers: {' '.join(map(str, canister.settings.controllers))}\n"
+        f"Subnet admins: {' '.join(map(str, admins))}\nSender's ID: {caller}"
+    )
+    return _error(ErrorCode.CANISTER_INVALID_CONTROLLER_OR_SUBNET_ADMIN, text)
+
+
+def no_admins(method: str) -> ManagementError:
+    """IC0406."""
+    return _error(ErrorCode.CANISTER_REJECTED_MESSAGE, f"{method} is only available on subnets with subnet admins")
+
+
+def not_admin(caller: Principal, admins: tuple[Principal, ...]) -> ManagementError:
+    """IC0410."""
+    text = f"Only subnet admins can call this method.\nSubnet admins: {' '.join(map(str, admins))}\nSender's ID: {caller}"
+    return _error(ErrorCode.INVALID_SUBNET_ADMIN, text)
+
+
+def status_hidden(caller: Principal) -> ManagementError:
+    """IC0542."""
+    return _error(ErrorCode.CANISTER_STATUS_ACCESS_DENIED, f"Caller {caller} is not allowed to read the canister status")
+
+
+def snapshots_hidden(caller: Principal, method: str) -> ManagementError:
+    """IC0406."""
+    return _error(ErrorCode.CANISTER_REJECTED_MESSAGE, f"Caller {caller} is not allowed to call {method}")
+
+
+def logs_hidden(caller: Principal) -> ManagementError:
+    """IC0406."""
+    return _error(ErrorCode.CANISTER_REJECTED_MESSAGE, f"Caller {caller} is not allowed to access canister logs")
+
+
+def sender_elsewhere(subnet: SubnetId | None) -> ManagementError:
+    """IC0504."""
+    text = f"Incorrect sender subnet id: {subnet}. Sender should be on the same subnet or on the NNS subnet."
+    return _error(ErrorCode.CANISTER_CONTRACT_VIOLATION, text)
+
+
+def only_as_query(method: str) -> Reject:
+    """IC0406, of a replicated call."""
+    return reject(ErrorCode.CANISTER_REJECTED_MESSAGE, f"{method} API is only accessible in non-replicated mode")
+
+
+def not_queryable(method: str) -> Reject:
+    """IC0536, of a query."""
+    return reject(ErrorCode.CANISTER_METHOD_NOT_FOUND, f"Query method {method} not found.")
+
+
+# --- resources
+
+
+def grow_not_affordable(grown: int, missing: int) -> ManagementError:
+    """IC0532."""
+    text = (
+        f"Canister cannot grow memory by {grown} bytes due to insufficient cycles. "
+        f"At least {missing:_} additional cycles are required."
+    )
+    return _error(ErrorCode.INSUFFICIENT_CYCLES_IN_MEMORY_GROW, text)
+
+
+def snapshot_not_affordable(why: Reject) -> ManagementError:
+    """IC0207."""
+    return _error(ErrorCode.CANISTER_OUT_OF_CYCLES, f"Canister snapshotting failed with: `{why.message}`")
+
+
+def contract_violation(text: str) -> ManagementError:
+    """IC0504."""
+    return _error(ErrorCode.CANISTER_CONTRACT_VIOLATION, text)
+
+
+def store_not_found(store: CanisterId, subnet: SubnetId, target: CanisterId) -> ManagementError:
+    """IC0504."""
+    text = f"InstallChunkedCode Error: Store canister {store} was not found on subnet {subnet} of target canister {target}"
+    return contract_violation(text)
+
+
+def log_limit(what: str, found: int, allowed: str) -> ManagementError:
+    """IC0406."""
+    text = f"The canister log memory limit {found} is too {what}. It must be {allowed}."
+    return _error(ErrorCode.CANISTER_REJECTED_MESSAGE, text)
+
+
+def wrong_subnet(named: SubnetId, own: SubnetId) -> ManagementError:
+    """IC0406."""
+    text = f"Provided target subnet ID {named} does not match current subnet ID {own}."
+    return _error(ErrorCode.CANISTER_REJECTED_MESSAGE, text)

@@ -24,6 +24,7 @@ from sandbox.protocol import (
 )
 from scheduler import error_texts
 from scheduler.canister import Canister, LongInstall
+from scheduler.canister_history import CHANGE_BYTES
 from scheduler.effects import (
     Compiled,
     CompileError,
@@ -66,6 +67,8 @@ class InstallWork:
     limit: int
     time: TimeNs
     """`ic0.time` of all steps: that of the round in which the install started."""
+    wasm64: bool = False
+    """Price class of the new module."""
     used: int = 0
     """Instructions of all steps, compilation included."""
     used_in_round: int = 0
@@ -96,12 +99,17 @@ def compile_module(work: InstallWork, wasm: bytes) -> steps_rule[Compiled]:
         work.spend(min(result.charged_instructions, work.limit))
         text = f"Canister's Wasm module is not valid: {result.reason}"
         raise _failed(work, ErrorCode.CANISTER_INVALID_WASM, text)
-    price, known = result.info.compile_instructions, work.ctx.compiled
-    work.spend(price, of_round=price // KNOWN_MODULE_DIVISOR if result.info.module_hash in known else price)
-    known[result.info.module_hash] = None
+    work.spend(result.info.compile_instructions, of_round=round_price(work.ctx, result))
     if work.used > work.limit:
         raise _over_limit(work)
     return result
+
+
+def round_price(ctx: SubnetContext, compiled: Compiled) -> int:
+    """What compiling costs the round: little for a module that was compiled since the last checkpoint."""
+    price, known = compiled.info.compile_instructions, compiled.info.module_hash in ctx.compiled
+    ctx.compiled[compiled.info.module_hash] = None
+    return price // KNOWN_MODULE_DIVISOR if known else price
 
 
 def run_step(
@@ -183,7 +191,7 @@ def _context(work: InstallWork, execution: ExecutionState, entry: EntryPoint, *,
         status=STATUS_NUMBER[canister.status],
         controllers=settings.controllers,
         environment_variables=settings.environment_variables,
-        memory_usage=execution.memory_bytes(),
+        memory_usage=execution.memory_bytes() + canister.stored_bytes() + (CHANGE_BYTES if new_code else 0),
         message_memory=canister.message_memory,
         memory_allocation=settings.memory_allocation,
         compute_allocation=settings.compute_allocation,

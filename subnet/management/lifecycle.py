@@ -7,33 +7,34 @@ canister", "Starting a canister", "Canister deletion".
 from __future__ import annotations
 
 from ic_types.candid.values import Value
-from ic_types.principal import CanisterId, Principal
+from ic_types.principal import CanisterId
 from ic_types.reject import Reject
+from ic_types.request_id import hash_of_map
 from ic_types.units import NS_PER_SECOND, Cycles
 from message_routing.queues import CanisterQueues
 from scheduler import cycles_account
 from scheduler.call_context_rules import origin_of
 from scheduler.canister import Canister, RunStatus, Settings, StopCall
+from scheduler.canister_history import Creation
 from scheduler.cycles_account import BurnCause
-from subnet.management import access, answers, cycles, errors, settings
+from subnet.management import access, answers, cycles, errors, history, settings
 from subnet.management.answers import EMPTY_REPLY
 from subnet.management.candid_types import CANISTER_ID
 from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
 from subnet.management.settings import SettingsChange
 
+NO_CYCLES = Cycles(0)
+
 
 def create_canister(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
     """The attached cycles become the balance, less the creation fee."""
-    home = ctx.routing.route(call.caller)
-    if home not in (ctx.own_subnet, ctx.root_subnet):
-        raise errors.wrong_creating_subnet()
     fee = ctx.fees.scale(ctx.fees.canister_creation)
     if call.payment < fee:
         raise errors.not_enough_to_create(call.payment, fee)
     change = settings.parse_settings(args["settings"], ctx.limits)
-    canister = new_canister(ctx, next_id(ctx), call.caller, Cycles(call.payment - fee), change)
+    canister = new_canister(ctx, call, next_id(ctx), Cycles(call.payment - fee), change, args["sender_canister_version"])
     cycles_account.burn(ctx, canister, fee, BurnCause.CREATION)
-    return _created(ctx, canister)
+    return _created(ctx, canister.canister_id)
 
 
 def provisional_create_canister(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
@@ -47,10 +48,10 @@ def provisional_create_canister(ctx: SubnetContext, call: ManagementCall, args: 
     amount = args["amount"]
     balance = cycles.checked_amount(ctx.limits.default_provisional_cycles if amount is None else amount)
     change = settings.parse_settings(args["settings"], ctx.limits)
-    canister = new_canister(ctx, wanted if wanted is not None else next_id(ctx), call.caller, balance, change)
+    canister_id = wanted if wanted is not None else next_id(ctx)
+    new_canister(ctx, call, canister_id, balance, change, args["sender_canister_version"])
     ctx.mint(balance)
-    outcome = _created(ctx, canister)
-    return ManagementOutcome(payload=outcome.payload, refund=call.payment)
+    return _created(ctx, canister_id, refund=call.payment)
 
 
 def next_id(ctx: SubnetContext) -> CanisterId:
@@ -65,14 +66,20 @@ def next_id(ctx: SubnetContext) -> CanisterId:
 
 
 def new_canister(
-    ctx: SubnetContext, canister_id: CanisterId, creator: Principal, balance: Cycles, change: SettingsChange
+    ctx: SubnetContext,
+    call: ManagementCall,
+    canister_id: CanisterId,
+    balance: Cycles,
+    change: SettingsChange,
+    sender_version: int | None,
 ) -> Canister:
     """An empty, running canister of version 0, taken into the state; controlled by its creator unless the settings differ."""
     defaults = Settings(
-        controllers=(creator,),
+        controllers=(call.caller,),
         freezing_threshold_s=ctx.limits.default_freezing_threshold_s,
         reserved_cycles_limit=Cycles(ctx.fees.default_reserved_cycles_limit),
         wasm_memory_limit=ctx.limits.default_wasm_memory_limit,
+        log_memory_limit=ctx.limits.default_log_bytes,
     )
     canister = Canister(
         canister_id=canister_id,
@@ -83,13 +90,16 @@ def new_canister(
         last_charged=ctx.time,
     )
     settings.apply(ctx, canister, change, is_new=True)
+    variables = change.environment_variables
+    made = Creation(canister.settings.controllers, None if variables is None else hash_of_map(dict(variables)))
+    history.record(ctx, call, canister, sender_version, made)
     ctx.add_canister(canister)
     return canister
 
 
-def start_canister(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
+def start_canister(ctx: SubnetContext, call: ManagementCall, _args: Value) -> ManagementOutcome:
     """Running from any status; those who wait for the canister to stop are rejected."""
-    canister = access.controlled(ctx, call, args["canister_id"])
+    canister = call.canister
     waiting, canister.stop_calls = canister.stop_calls, []
     ctx.stopping.pop(canister.canister_id, None)
     canister.status = RunStatus.RUNNING
@@ -100,9 +110,9 @@ def start_canister(ctx: SubnetContext, call: ManagementCall, args: Value) -> Man
     return ManagementOutcome(payload=EMPTY_REPLY, refund=call.payment)
 
 
-def stop_canister(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
+def stop_canister(ctx: SubnetContext, call: ManagementCall, _args: Value) -> ManagementOutcome:
     """Stopping, and an answer once no call context is open; at once if the canister is stopped already."""
-    canister = access.controlled(ctx, call, args["canister_id"])
+    canister = call.canister
     canister.version += 1
     access.changed(ctx, canister)
     if canister.status is RunStatus.STOPPED:
@@ -139,11 +149,12 @@ def settle_stopping(ctx: SubnetContext) -> None:
             access.changed(ctx, canister)
 
 
-def delete_canister(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
-    """A stopped canister disappears with all it has; what is left of its cycles is burned."""
-    canister = access.controlled(ctx, call, args["canister_id"])
-    if call.caller == canister.canister_id:
-        raise errors.delete_self(canister.canister_id)
+def delete_canister(ctx: SubnetContext, call: ManagementCall, _args: Value) -> ManagementOutcome:
+    """A stopped canister disappears with all it has; what is left of its cycles is burned.
+
+    That a canister can't delete itself is a condition on the caller, see `access`.
+    """
+    canister = call.canister
     if canister.status is not RunStatus.STOPPED:
         raise errors.delete_not_stopped(canister.canister_id)
     if canister.queues.has_input() or canister.queues.has_output() or canister.callbacks:
@@ -156,9 +167,9 @@ def delete_canister(ctx: SubnetContext, call: ManagementCall, args: Value) -> Ma
     return ManagementOutcome(payload=EMPTY_REPLY, refund=call.payment)
 
 
-def _created(ctx: SubnetContext, canister: Canister) -> ManagementOutcome:
-    ctx.touch(canister.canister_id)
-    return ManagementOutcome(payload=answers.reply(CANISTER_ID, {"canister_id": canister.canister_id}))
+def _created(ctx: SubnetContext, canister_id: CanisterId, refund: Cycles = NO_CYCLES) -> ManagementOutcome:
+    ctx.touch(canister_id)
+    return ManagementOutcome(payload=answers.reply(CANISTER_ID, {"canister_id": canister_id}), refund=refund)
 
 
 def _answer_stop(ctx: SubnetContext, stop: StopCall, why: Reject | None) -> None:

@@ -13,8 +13,9 @@ from ic_types.principal import Principal
 from ic_types.units import Cycles
 from scheduler import cycles_account
 from scheduler.canister import Canister, Settings
+from scheduler.canister_history import ControllersChange
 from scheduler.cycles_account import BurnCause
-from subnet.management import access, errors
+from subnet.management import access, errors, history
 from subnet.management.answers import EMPTY_REPLY
 from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
 
@@ -40,6 +41,7 @@ class SettingsChange:
     freezing_threshold_s: int | None = None
     reserved_cycles_limit: Cycles | None = None
     minimum_incoming_call_cycles: Cycles | None = None
+    log_memory_limit: int | None = None
     log: Visibility | None = None
     snapshot: Visibility | None = None
     status: Visibility | None = None
@@ -68,6 +70,7 @@ def parse_settings(value: Value, limits: SubnetLimits) -> SettingsChange:
         minimum_incoming_call_cycles=_cycles(
             "Minimum incoming canister call cycles", value["minimum_incoming_canister_call_cycles"]
         ),
+        log_memory_limit=_log_limit(value["log_memory_limit"], limits),
         log=_visibility(value["log_visibility"], limits),
         snapshot=_visibility(value["snapshot_visibility"], limits),
         status=_visibility(value["status_visibility"], limits),
@@ -79,9 +82,12 @@ def parse_settings(value: Value, limits: SubnetLimits) -> SettingsChange:
 
 def update_settings(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
     """Spec: "IC method update_settings"."""
-    canister = access.controlled(ctx, call, args["canister_id"])
-    apply(ctx, canister, parse_settings(args["settings"], ctx.limits), is_new=False)
+    canister, change = call.canister, parse_settings(args["settings"], ctx.limits)
+    apply(ctx, canister, change, is_new=False)
     canister.version += 1
+    if change.controllers is not None:
+        controllers = ControllersChange(canister.settings.controllers)
+        history.record(ctx, call, canister, args["sender_canister_version"], controllers)
     if call.by_user and len(call.message.arg) <= FREE_UPDATE_BYTES:
         fee = ctx.fees.ingress(len(call.message.arg) + len(call.message.method))
         cycles_account.charge(ctx, canister, fee, BurnCause.INGRESS)
@@ -106,6 +112,10 @@ def apply(ctx: SubnetContext, canister: Canister, change: SettingsChange, *, is_
     _check_affordable(ctx, canister, old, new)
     percent = new.compute_allocation
     canister.settings = new
+    if new.log_memory_limit != old.log_memory_limit:
+        canister.logs.trim(new.log_memory_limit)
+        if canister.execution is not None:
+            canister.execution = canister.execution.fork()  # sandboxes that run on it know the old limit
     if not is_new and percent != old.compute_allocation:
         new.compute_allocation = old.compute_allocation
         ctx.scheduler.priority.set_allocation(canister, percent)
@@ -114,8 +124,10 @@ def apply(ctx: SubnetContext, canister: Canister, change: SettingsChange, *, is_
 def merged(old: Settings, change: SettingsChange) -> Settings:
     """The settings after the change."""
     named = ("controllers", "compute_allocation", "memory_allocation", "freezing_threshold_s", "reserved_cycles_limit")
-    more = ("minimum_incoming_call_cycles", "wasm_memory_limit", "wasm_memory_threshold", "environment_variables")
-    changes = {name: getattr(change, name) for name in (*named, *more) if getattr(change, name) is not None}
+    more = ("minimum_incoming_call_cycles", "log_memory_limit", "wasm_memory_limit", "wasm_memory_threshold")
+    changes = {
+        name: getattr(change, name) for name in (*named, *more, "environment_variables") if getattr(change, name) is not None
+    }
     for name in ("log", "snapshot", "status"):
         visibility = getattr(change, name)
         if visibility is not None:
@@ -160,6 +172,14 @@ def _ranged(setting: str, value: int | None, most: int, allowed: str) -> int | N
 def _cycles(setting: str, value: int | None) -> Cycles | None:
     checked = _ranged(setting, value, (1 << 128) - 1, "[0..2^128-1]")
     return None if checked is None else Cycles(checked)
+
+
+def _log_limit(value: int | None, limits: SubnetLimits) -> int | None:
+    if value is not None and value < limits.default_log_bytes:
+        raise errors.log_limit("low", value, f"at least {limits.default_log_bytes}")
+    if value is not None and value > limits.max_log_bytes:
+        raise errors.log_limit("high", value, f"at most {limits.max_log_bytes}")
+    return value
 
 
 def _visibility(value: Value, limits: SubnetLimits) -> Visibility | None:

@@ -5,24 +5,29 @@ Rule module. Spec: interface spec, "IC method canister_status".
 
 from __future__ import annotations
 
+from configs.fees import CyclesCostSchedule
 from ic_types.candid.values import Value
 from ic_types.principal import Principal
 from ic_types.units import WASM_PAGE_BYTES
 from scheduler import cycles_account
 from scheduler.canister import Canister
-from subnet.management import access
 from subnet.management.answers import reply
 from subnet.management.candid_types import CANISTER_STATUS
-from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
+from subnet.management.context import ManagementCall, ManagementOutcome, QueryView, SubnetContext
 
 
-def canister_status(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
-    """Status, settings, memory and cycles; for those whom the canister's settings let see it."""
-    canister = access.status_visible(ctx, call, args["canister_id"])
-    return ManagementOutcome(payload=reply(CANISTER_STATUS, status_record(ctx, canister)), refund=call.payment)
+def canister_status(ctx: SubnetContext, call: ManagementCall, _args: Value) -> ManagementOutcome:
+    """Status, settings, memory and cycles."""
+    return ManagementOutcome(payload=reply(CANISTER_STATUS, status_record(call.canister, ctx.fees)), refund=call.payment)
 
 
-def status_record(ctx: SubnetContext, canister: Canister) -> Value:
+def query_status(view: QueryView, canister: Canister | None, _args: Value) -> Value:
+    """The same for a query."""
+    assert canister is not None
+    return status_record(canister, view.fees)
+
+
+def status_record(canister: Canister, fees: CyclesCostSchedule) -> Value:
     """The result record."""
     execution = canister.execution
     metrics = memory_metrics(canister)
@@ -36,7 +41,7 @@ def status_record(ctx: SubnetContext, canister: Canister) -> Value:
         "memory_metrics": metrics,
         "cycles": canister.balance,
         "reserved_cycles": canister.reserved_balance,
-        "idle_cycles_burned_per_day": cycles_account.idle_cost_per_day(canister, ctx.fees),
+        "idle_cycles_burned_per_day": cycles_account.idle_cost_per_day(canister, fees),
         "query_stats": query_stats(canister),
     }
 
@@ -57,6 +62,11 @@ def memory_metrics(canister: Canister) -> dict[str, int]:
     execution = canister.execution
     kinds = ("global_memory_size", "wasm_binary_size", "canister_history_size", "wasm_chunk_store_size", "snapshots_size")
     metrics = dict.fromkeys(kinds, 0)
+    metrics["canister_history_size"] = canister.history.memory_bytes
+    metrics["wasm_chunk_store_size"], metrics["snapshots_size"] = (
+        canister.chunk_store.memory_bytes,
+        canister.snapshots.memory_bytes,
+    )
     metrics["wasm_memory_size"] = 0 if execution is None else execution.heap.wasm_pages * WASM_PAGE_BYTES
     metrics["stable_memory_size"] = 0 if execution is None else execution.stable.wasm_pages * WASM_PAGE_BYTES
     if execution is not None:
@@ -76,6 +86,7 @@ def settings_record(canister: Canister) -> Value:
         "freezing_threshold": settings.freezing_threshold_s,
         "reserved_cycles_limit": settings.reserved_cycles_limit,
         "minimum_incoming_canister_call_cycles": settings.minimum_incoming_call_cycles,
+        "log_memory_limit": settings.log_memory_limit,
         "log_visibility": _visibility(settings.log_visibility, settings.log_viewers),
         "snapshot_visibility": _visibility(settings.snapshot_visibility, settings.snapshot_viewers),
         "status_visibility": _visibility(settings.status_visibility, settings.status_viewers),

@@ -26,10 +26,10 @@ def refusal(seen: CertifiedState, call: Ingress, limits: SubnetLimits, fees: Cyc
     """Why the call isn't accepted by the certified state, or None if it may enter the pool."""
     try:
         if call.receiver == MANAGEMENT_CANISTER:
-            target = admission.target(call)
+            target = admission.target(call, seen.admins)
             if isinstance(target, Reject):
                 return target
-            return unpaid(seen, call, target, fees) or admission.refusal(call, target, seen.canister)
+            return unpaid(seen, call, target, fees) or admission.refusal(call, target, seen.canister, seen.admins)
         canister = seen.canister(call.receiver)
         if canister is None:
             return canister_not_found(call.receiver)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ic_types import hash_tree
 from ic_types.hash_tree import HashTree
 from ic_types.merkle import MerkleMap
-from ic_types.principal import CanisterId
+from ic_types.principal import CanisterId, Principal
 from ic_types.units import Height, TimeNs
 from scheduler import charging
 from scheduler.canister import Canister
@@ -63,6 +63,15 @@ class CertifiedState:
         return charging.paid_up(canister, state.scheduler.charges.timeline, state.fees, self.time)
 
     @property
+    def admins(self) -> tuple[Principal, ...]:
+        """Subnet admins."""
+        return self._state.own.admins
+
+    def ids(self) -> Iterable[CanisterId]:
+        """All canisters."""
+        return self._canisters
+
+    @property
     def can_certify(self) -> bool:
         """Whether certificates about canisters can be made: not once the tree shows a height that isn't certified yet."""
         digest = self._top.get(CANISTER)
@@ -89,7 +98,7 @@ def frozen(canister: Canister) -> Canister:
         settings=replace(canister.settings),
         metrics=replace(canister.metrics),
         query_totals=replace(canister.query_totals),
-        logs=list(canister.logs),
+        logs=canister.logs.frozen(),
         contexts={},
         callbacks={},
     )

@@ -15,14 +15,16 @@ import structlog
 from ic_types import bls, trace
 from ic_types.consensus_calls import OutcallRequest, SignatureRequest
 from ic_types.errors import SandboxFailure
-from ic_types.principal import CanisterId, Principal
-from ic_types.reject import ErrorCode, Payload, Reject, RejectCode, Reply, reject
+from ic_types.principal import CanisterId
+from ic_types.reject import Payload, Reject, RejectCode, Reply
 from message_routing.ingress_history import IngressState, IngressStatus
 from sandbox.protocol import Environment
 from scheduler.effects import Effects
 from scheduler.query import QueryRun, execute_query
 from subnet.certification.certificate import make_certificate
+from subnet.management.context import QueryView
 from subnet.management.installs import InstallRuns
+from subnet.management.queries import answer_query
 from subnet.node import acceptance, tree_update
 from subnet.node.certified_state import CertifiedState
 from subnet.node.driver import Driver
@@ -133,6 +135,7 @@ class Replica:
             is_checkpoint=batch.is_checkpoint,
             installs=self.installs,
             stopping=self.stopping,
+            version=batch.replica_version,
         )
 
     def _heads(self) -> tuple[StreamHead, ...]:
@@ -221,7 +224,7 @@ class Replica:
         run = QueryRun(
             root=request.receiver,
             canisters=certified.canister,
-            management=management_query,
+            management=lambda caller, method, arg: answer_query(self.query_view(), caller, method, arg),
             time=certified.time,
             data_certificate=certified.data_certificate(request.receiver),
             limits=self.state.limits,
@@ -229,6 +232,13 @@ class Replica:
         )
         payload = yield from execute_query(run, request.sender, request.method, request.arg)
         return payload
+
+    def query_view(self) -> QueryView:
+        """The last certified height, as queries of the management canister see it."""
+        seen = self.certified
+        return QueryView(
+            canister=seen.canister, canister_ids=seen.ids, subnet_admins=self.state.own.admins, fees=self.state.fees
+        )
 
     def accept(self, request: AcceptanceRequest) -> Effects[Acceptance]:
         """Which calls of users may enter the pool, by the last certified height."""
@@ -250,6 +260,7 @@ class Replica:
 
     def environment_for(self, canister_id: CanisterId) -> Environment:
         """What stays the same for a sandbox's whole life."""
+        canister = self.state.canisters.get(canister_id)
         return Environment(
             canister_id=canister_id,
             subnet_id=self.state.own.subnet_id,
@@ -258,13 +269,8 @@ class Replica:
             limits=self.state.limits,
             fees=self.state.fees,
             signing_fees=self.state.chain_keys.signing_fees(),
-            log_bytes=self.state.limits.log_bytes,
+            log_bytes=self.state.limits.default_log_bytes if canister is None else canister.settings.log_memory_limit,
         )
-
-
-def management_query(_caller: Principal, method: str, _arg: bytes) -> Payload:
-    """There are no queries of the management canister yet."""
-    return reject(ErrorCode.CANISTER_METHOD_NOT_FOUND, f"Query method {method} not found.")
 
 
 def _refusal(why: Reject) -> Refusal:

@@ -61,6 +61,7 @@ def run_batch(
     state.height = Height(batch.height)
     state.time = TimeNs(max(batch.time_ns, state.time))
     state.randomness = batch.randomness
+    state.block_makers.observe(state.own.nodes, batch.randomness, state.time)
     counts.expired = _time_out(world)
     slices = verified_slices(state, batch.slices, counts)
     counts.demux = demux(
@@ -147,7 +148,7 @@ def _induction(world: RoundWorld) -> IngressInduction:
         limits=state.limits,
         system_subnet=state.is_system,
         pay=pay,
-        management_rule=induction_target,
+        management_rule=lambda ingress: induction_target(ingress, state.own.admins),
     )
 
 

@@ -23,6 +23,7 @@ from message_routing.timeouts import Deadlines
 from scheduler.cycles_account import CyclesTally
 from scheduler.scheduler_state import SchedulerState
 from subnet.certification.state_tree import StateTree
+from subnet.management.block_makers import BlockMakers
 from subnet.management.consensus_calls import ConsensusCalls
 from subnet.protocol import NetworkRecord, SubnetRecord
 from subnet.state.canister_table import CanisterTable
@@ -64,6 +65,7 @@ class ReplicatedState:
     compiled: dict[bytes, None] = field(default_factory=dict)
     """Hashes of modules compiled since the last checkpoint: they debit the round by a hundredth."""
     messages_executed: int = 0
+    block_makers: BlockMakers = field(default_factory=BlockMakers)
     # --- not state: rebuilt from it
     deadlines: Deadlines = field(default_factory=Deadlines)
     tree: StateTree = field(default_factory=StateTree)

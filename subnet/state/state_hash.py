@@ -104,7 +104,9 @@ PARTS: dict[bytes, tuple[str, ...]] = {
     b"calls": ("contexts", "callbacks", "next_context_id", "next_callback_id"),
     b"scheduling": ("tasks", "low_memory_hook", "next_scheduled", "accumulated_priority", "executed_rounds"),
     b"long": ("long_execution", "long_install"),
-    b"logs": ("logs", "next_log_index"),
+    b"logs": ("logs",),
+    b"history": ("history",),
+    b"stored": ("chunk_store", "snapshots", "next_snapshot"),
 }
 """Which fields of a canister's record a part covers, beside queues, code and memories."""
 ELSEWHERE = ("canister_id", "queues", "execution")
@@ -148,6 +150,7 @@ def subnet_names(state: ReplicatedState) -> dict[str, object]:
         "messages executed": state.messages_executed,
         "compiled": tuple(sorted(state.compiled)),
         "minted": state.minted,
+        "block makers": state.block_makers,
         "cycles flow": state.flow.to_canonical(),
         "cycles lost": state.lost.to_canonical(),
         "cycles tally": state.tally,

@@ -24,6 +24,7 @@ from scheduler.cycles_account import CyclesTally
 from scheduler.effects import Effects
 from scheduler.scheduler_state import SchedulerState
 from subnet.management import dispatch
+from subnet.management.block_makers import BlockMakers
 from subnet.management.consensus_calls import ConsensusCalls
 from subnet.management.installs import InstallRuns
 from subnet.state.canister_table import CanisterTable
@@ -42,6 +43,8 @@ class RoundWorld:
     is_checkpoint: bool
     installs: InstallRuns
     stopping: dict[CanisterId, None]
+    version: str = ""
+    """`Batch.replica_version`."""
     user_responses: list[UserResponse] = field(default_factory=list)
     processing: dict[bytes, None] = field(default_factory=dict)
     memory_used: int = 0
@@ -80,6 +83,11 @@ class RoundWorld:
         return self.state.network.root
 
     @property
+    def subnet_admins(self) -> tuple[Principal, ...]:
+        """Subnet admins."""
+        return self.state.own.admins
+
+    @property
     def routing(self) -> RoutingTable:
         """Which subnet hosts which canister."""
         return self.state.routing
@@ -89,7 +97,22 @@ class RoundWorld:
         """Keys for signatures, of all subnets."""
         return self.state.chain_keys
 
+    @property
+    def replica_version(self) -> str:
+        """Version of the replica that executes this round."""
+        return self.version
+
+    @property
+    def registry_version(self) -> int:
+        """The registry doesn't change after genesis."""
+        return 1
+
     # --- state
+
+    @property
+    def block_makers(self) -> BlockMakers:
+        """Which node made how many blocks."""
+        return self.state.block_makers
 
     @property
     def canisters(self) -> CanisterTable:

@@ -63,7 +63,7 @@ def test_deleted_context_gets_refund_and_prepayment() -> None:
     canister = world.canisters[request.sender]
     (callback,) = canister.callbacks.values()
     canister.execution = None
-    call_context_rules.delete_all(canister, error_texts.uninstalled(canister.canister_id), world)
+    call_context_rules.delete_all(canister, error_texts.uninstalled(), world)
     world.answer(request, Reply(b""))
     before, runs = canister.balance, len(world.executor.executed)
     world.run_round()

@@ -26,7 +26,7 @@ def test_canister_out_of_cycles_loses_its_code() -> None:
     uninstall(world, canister)
     world.run_round()
     assert canister.execution is None
-    assert (canister.certified_data, canister.logs, canister.global_timer, canister.version) == (b"", [], 0, 2)
+    assert (canister.certified_data, list(canister.logs), canister.global_timer, canister.version) == (b"", [], 0, 2)
     assert (canister.settings.compute_allocation, canister.settings.memory_allocation) == (0, 0)
     (context,) = canister.contexts.values()
     assert (context.deleted, context.responded, context.available_cycles) == (True, True, 0)

@@ -26,8 +26,9 @@ from subnet.lab.universal import (
     reject_code,
     reject_message,
 )
+from subnet.management.methods import METHODS
 from tests.support.lone_node import example
-from tests.support.spec_node import FEES, LIMITS, NOBODY, RESULTS, STRANGER, USER, SpecNode, management_arg
+from tests.support.spec_node import FEES, LIMITS, NOBODY, STRANGER, USER, SpecNode, management_arg
 
 pytestmark = pytest.mark.slow
 CREATE = pytest.mark.spec("management-create-canister")
@@ -52,8 +53,7 @@ def by_canister(node: SpecNode, canister: CanisterId, method: str, value: Any = 
     reply = node.ask(canister, Program().call(IC, method, arg, cycles=cycles, on_reply=on_reply, on_reject=TOLD)).replied
     if not reply.startswith(b"ok"):
         return reply[0], int.from_bytes(reply[8:24], "little"), reply[24:].decode()
-    kinds = [RESULTS[method]] if method in RESULTS else []
-    values = decoder.decode(reply[18:], kinds)
+    values = decoder.decode(reply[18:], METHODS[method].results)
     return (values[0] if values else None), int.from_bytes(reply[2:18], "little")
 
 
@@ -78,7 +78,10 @@ def test_defaults_of_a_new_canister(node: SpecNode) -> None:
     assert node.balance(canister) == LIMITS.default_provisional_cycles
     status = node.done("canister_status", {"canister_id": canister})
     assert (status["status"], status["module_hash"], status["version"]) == ({"running": None}, None, 0)
-    assert (status["memory_size"], status["reserved_cycles"], status["idle_cycles_burned_per_day"]) == (0, 0, 0)
+    assert (status["memory_size"], status["reserved_cycles"]) == (status["memory_metrics"]["canister_history_size"], 0)
+    assert status["idle_cycles_burned_per_day"] == FEES.idle_per_day(
+        memory_usage=status["memory_size"], message_memory=0, compute_allocation=0
+    )
     settings = status["settings"]
     assert settings["controllers"] == [USER]
     assert settings["environment_variables"] == []
@@ -104,7 +107,7 @@ def test_specified_id(node: SpecNode) -> None:
     wanted = Principal.canister(700_000)
     value = {"amount": 10**12, "specified_id": wanted}
     assert node.done("provisional_create_canister_with_cycles", value)["canister_id"] == wanted
-    assert node.managed("provisional_create_canister_with_cycles", value).rejected == (2, "IC0205")
+    assert node.managed("provisional_create_canister_with_cycles", value).rejected == (5, "IC0538")
     elsewhere = {"amount": 10**12, "specified_id": Principal.canister(1 << 21)}
     assert node.managed("provisional_create_canister_with_cycles", elsewhere).rejected == (4, "IC0405")
 
@@ -254,7 +257,7 @@ def test_who_may_see_the_status(node: SpecNode) -> None:
     """Controllers and the canister itself; with status_visibility also viewers, or everybody."""
     canister, other = node.universal(), node.universal()
     value = {"canister_id": canister}
-    assert node.managed("canister_status", value, STRANGER).rejected == (5, "IC0512")
+    assert node.managed("canister_status", value, STRANGER).rejected == (5, "IC0542")
     assert by_canister(node, other, "canister_status", value)[0] == 5
     own, refund = by_canister(node, canister, "canister_status", value, cycles=9)
     assert (own["status"], refund) == ({"running": None}, 9)

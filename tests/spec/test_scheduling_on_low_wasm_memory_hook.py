@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sandbox.protocol import EntryPoint
-from scheduler.canister import Canister, LowMemoryHook, RunStatus
+from scheduler.canister import Canister, RunStatus
+from scheduler.snapshots import LowMemoryHook
 from tests.support.fake_executor import FakeWorld, certify, grow, reply, work
 
 pytestmark = pytest.mark.spec("rule-on-low-wasm-memory")

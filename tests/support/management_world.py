@@ -10,7 +10,6 @@ from typing import Any
 
 from ic_types.candid.decoder import decode
 from ic_types.candid.encoder import encode
-from ic_types.candid.types import Type
 from ic_types.chain_keys.registry import ChainKeys
 from ic_types.messages import Ingress, Request, Response
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal, SubnetId
@@ -23,7 +22,8 @@ from sandbox.module_info import CustomSection, ModuleInfo
 from sandbox.protocol import EntryPoint, ExecutionInput, Finished, Pages, Trapped
 from scheduler.canister import Canister
 from scheduler.effects import Compiled, CompileError, CompileModule, Effect, EffectResult, Effects, RunMessage
-from subnet.management import candid_types, chain_key_types, dispatch
+from subnet.management import dispatch
+from subnet.management.block_makers import BlockMakers
 from subnet.management.consensus_calls import ConsensusCalls
 from subnet.management.installs import InstallRuns
 from subnet.management.methods import METHODS
@@ -111,6 +111,10 @@ class ManagedSubnet(FakeWorld):
     minted: int = 0
     chain_keys: ChainKeys = field(default_factory=ChainKeys)
     consensus_calls: ConsensusCalls = field(default_factory=ConsensusCalls)
+    subnet_admins: tuple[Principal, ...] = ()
+    replica_version: str = "a version"
+    registry_version: int = 1
+    block_makers: BlockMakers = field(default_factory=BlockMakers)
     routing: RoutingTable = field(init=False)
     next_index: int = 0
 
@@ -258,19 +262,6 @@ class ManagedSubnet(FakeWorld):
         return held + sum(long.prepaid + in_message(long.message) for long in installs)
 
 
-RESULTS: dict[str, Type] = {
-    "create_canister": candid_types.CANISTER_ID,
-    "provisional_create_canister_with_cycles": candid_types.CANISTER_ID,
-    "canister_status": candid_types.CANISTER_STATUS,
-    "ecdsa_public_key": chain_key_types.EXTENDED_KEY_RESULT,
-    "schnorr_public_key": chain_key_types.EXTENDED_KEY_RESULT,
-    "vetkd_public_key": chain_key_types.PUBLIC_KEY_RESULT,
-    "sign_with_ecdsa": chain_key_types.SIGNATURE_RESULT,
-    "sign_with_schnorr": chain_key_types.SIGNATURE_RESULT,
-    "vetkd_derive_key": chain_key_types.ENCRYPTED_KEY_RESULT,
-}
-
-
 def encode_args(method: str, args: Any) -> bytes:
     """A Candid argument at the method's own type."""
     known = METHODS.get(method)
@@ -285,7 +276,7 @@ def result_of(method: str, outcome: object) -> Any:
         return outcome
     raw = outcome.data if isinstance(outcome, Reply) else outcome
     assert isinstance(raw, bytes), f"{method} is not answered"
-    values = decode(raw, [RESULTS[method]]) if method in RESULTS else decode(raw)
+    values = decode(raw, METHODS[method].results)
     return values[0] if values else None
 
 

@@ -11,13 +11,11 @@ from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types import bls
 from ic_types.candid import decoder, encoder
-from ic_types.candid.types import Type
 from ic_types.messages import Ingress
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal
 from scheduler.canister import Canister
 from scheduler.effects import Effects
 from subnet.lab.universal import Program
-from subnet.management import candid_types
 from subnet.management.methods import METHODS
 from subnet.protocol import AcceptanceRequest, Batch, Certify, QueryRequest, RoundResult
 from tests.support.lone_node import GENESIS_NS, SECOND, LoneNode, example, network_record
@@ -32,12 +30,6 @@ NO_IDLE_COST = CyclesCostSchedule(gib_storage_per_second=0, canister_base_per_se
 FEES, LIMITS = CyclesCostSchedule(), SubnetLimits()
 CALL_PRICE = FEES.execution(LIMITS.instructions_per_message)
 """Withdrawn before an update runs, and kept for every callback."""
-
-RESULTS: dict[str, Type] = {
-    "create_canister": candid_types.CANISTER_ID,
-    "provisional_create_canister_with_cycles": candid_types.CANISTER_ID,
-    "canister_status": candid_types.CANISTER_STATUS,
-}
 
 
 class Outcome(NamedTuple):
@@ -168,7 +160,8 @@ class SpecNode(LoneNode):
     def done(self, method: str, value: Any = None, sender: Principal = USER) -> Any:
         """Its decoded result; the call must succeed."""
         reply = self.managed(method, value, sender).replied
-        return decoder.decode(reply, [RESULTS[method]])[0] if method in RESULTS else None
+        values = decoder.decode(reply, METHODS[method].results)
+        return values[0] if values else None
 
     def create(self, cycles: int = 10**15, **settings: Any) -> CanisterId:
         """An empty canister of USER."""

@@ -14,8 +14,8 @@ from configs.topology import DEFAULT_GENESIS_NS, key_seed
 from configs.wasm_info import read_info
 from ic_types.candid import types as t
 from ic_types.candid.decoder import decode
-from ic_types.errors import InvalidWasm
-from ic_types.principal import Principal
+from ic_types.errors import ConfigError, InvalidWasm
+from ic_types.principal import ANONYMOUS, Principal
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs"
@@ -239,3 +239,17 @@ def test_keys_derive_from_the_identity_seed_alone() -> None:
     """One purpose, one key; another seed, another key."""
     assert key_seed(1, "identity alice") == key_seed(1, "identity alice")
     assert len({key_seed(1, "a"), key_seed(1, "b"), key_seed(2, "a")}) == 3
+
+
+def test_subnet_admins_make_a_subnet_free() -> None:
+    """Identities or principals; anything else is named; no fee is charged where there are admins."""
+    rented = {"name": "rented", "type": "application", "nodes": 3, "admins": ["user", "2vxsx-fae"]}
+    rented_subnet = topology_from_dict({"subnet": [SYSTEM, rented]}).subnet("rented")
+    assert rented_subnet.admins == ("user", ANONYMOUS)
+    assert (rented_subnet.fees.execution(10**9), rented_subnet.fees.canister_creation, rented_subnet.fees.subnet_size) == (
+        0,
+        0,
+        3,
+    )
+    with pytest.raises(ConfigError, match="'nobody' is neither an identity nor a principal; identities are user"):
+        topology_from_dict({"subnet": [SYSTEM, {**rented, "admins": ["nobody"]}]})

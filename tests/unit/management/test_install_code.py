@@ -231,7 +231,7 @@ def test_steps_share_one_limit(subnet: ManagedSubnet) -> None:
 def test_growth_must_be_affordable() -> None:
     """IC0532 when the new freezing threshold isn't covered."""
     subnet = ManagedSubnet(fees=CyclesCostSchedule(), limits=SubnetLimits(instructions_per_install=10_000))
-    canister = subnet.create(amount=10**10, freezing_threshold=10**9)
+    canister = subnet.create(amount=2 * 10**13, freezing_threshold=10**9)
     result = subnet.install(canister, module(heap_pages=1000))
     assert error(result) is ErrorCode.INSUFFICIENT_CYCLES_IN_MEMORY_GROW
     assert canister.execution is None
@@ -331,7 +331,7 @@ def test_uninstalling_empties_the_canister_and_rejects_open_calls(subnet: Manage
     context = CallContext(1, origin, 8, subnet.time, outstanding_calls=1)  # type: ignore[arg-type]
     canister.contexts[1] = context  # type: ignore[index]
     assert subnet.user_call("uninstall_code", {"canister_id": canister.canister_id}) is None
-    assert (canister.execution, canister.certified_data, canister.global_timer, canister.logs) == (None, b"", 0, [])
+    assert (canister.execution, canister.certified_data, canister.global_timer, list(canister.logs)) == (None, b"", 0, [])
     assert (context.deleted, context.responded, canister.version) == (True, True, 2)
     answer = canister.queues.pop_output(caller)
     assert (answer.refund, answer.payload.code) == (8, 4)  # type: ignore[union-attr]

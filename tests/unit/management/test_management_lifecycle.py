@@ -94,7 +94,7 @@ def test_provisional_creation_at_a_wished_id(subnet: ManagedSubnet) -> None:
     """If it is this subnet's and free; later ids pass over it."""
     create, wish = "provisional_create_canister_with_cycles", canister_id(0, 2)
     assert subnet.user_call(create, {"specified_id": wish}) == {"canister_id": wish}
-    assert error(subnet.user_call(create, {"specified_id": wish})) is ErrorCode.CANISTER_ID_ALREADY_EXISTS
+    assert error(subnet.user_call(create, {"specified_id": wish})) is ErrorCode.CANISTER_ALREADY_INSTALLED
     elsewhere = subnet.user_call(create, {"specified_id": canister_id(1, 2)})
     assert error(elsewhere) is ErrorCode.CANISTER_NOT_HOSTED_BY_SUBNET
     assert error(subnet.user_call(create, {"specified_id": USER})) is ErrorCode.CANISTER_NOT_HOSTED_BY_SUBNET

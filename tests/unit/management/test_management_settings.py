@@ -8,6 +8,7 @@ import pytest
 
 from configs.fees import CyclesCostSchedule
 from ic_types.reject import ErrorCode, Reject
+from scheduler.canister_history import CHANGE_BYTES, PRINCIPAL_BYTES
 from scheduler.cycles_account import BurnCause
 from tests.support.fake_executor import FREE
 from tests.support.management_world import OTHER, USER, ManagedSubnet, module
@@ -40,6 +41,7 @@ def test_every_setting_can_be_changed_and_is_shown(subnet: ManagedSubnet) -> Non
         "freezing_threshold": 77,
         "reserved_cycles_limit": 10**12,
         "minimum_incoming_canister_call_cycles": 3,
+        "log_memory_limit": 1 << 20,
         "log_visibility": {"allowed_viewers": [OTHER]},
         "snapshot_visibility": {"public": None},
         "status_visibility": {"public": None},
@@ -149,12 +151,16 @@ def test_a_short_update_by_a_user_is_paid_afterwards() -> None:
 
 
 def test_status_is_for_controllers_and_the_canister_itself(subnet: ManagedSubnet) -> None:
-    """Others get IC0512; the record has module hash, memory and cycles."""
+    """Others get IC0542; the record has module hash, memory and cycles."""
     canister = subnet.create(amount=500)
     where = {"canister_id": canister.canister_id}
-    assert error(subnet.user_call("canister_status", where, sender=OTHER)) is ErrorCode.CANISTER_INVALID_CONTROLLER
+    assert error(subnet.user_call("canister_status", where, sender=OTHER)) is ErrorCode.CANISTER_STATUS_ACCESS_DENIED
     empty = subnet.user_call("canister_status", where)
-    assert (empty["status"], empty["module_hash"], empty["memory_size"]) == ({"running": None}, None, 0)
+    assert (empty["status"], empty["module_hash"], empty["memory_size"]) == (
+        {"running": None},
+        None,
+        CHANGE_BYTES + PRINCIPAL_BYTES,
+    )
     assert subnet.install(canister, module(heap_pages=3, sections=(("icp", True),))) is None
     result, refund = subnet.canister_call(canister.canister_id, "canister_status", where, cycles=7)
     assert refund == 7

@@ -199,7 +199,7 @@ def test_deleted_context_only_takes_refunds() -> None:
     message_id = world.ingress(canister, [call(FAR, cycles=500)])
     world.run_round()
     canister.execution = None
-    call_context_rules.delete_all(canister, error_texts.uninstalled(canister.canister_id), world)
+    call_context_rules.delete_all(canister, error_texts.uninstalled(), world)
     assert world.error_of(message_id)[0] is ErrorCode.CANISTER_REJECTED_MESSAGE
     assert not list(broken(canister))
     answer(world, canister, refund=400)
@@ -220,7 +220,7 @@ def test_delete_all_answers_each_open_call_once() -> None:
     world.request(canister, [call(FAR), reply(b"ok")], cycles=5)
     world.request(canister, [call(FAR)], cycles=6)
     world.run_round()
-    call_context_rules.delete_all(canister, error_texts.uninstalled(canister.canister_id), world)
+    call_context_rules.delete_all(canister, error_texts.uninstalled(), world)
     answers = canister.queues.peers[Principal.canister(10**6)].outputs.values()
     assert [m.refund for m, _ in answers if isinstance(m, Response)] == [6]
     assert all(c.deleted and c.responded and c.available_cycles == 0 for c in canister.contexts.values())

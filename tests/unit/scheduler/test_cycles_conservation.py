@@ -118,7 +118,7 @@ def everything(world: FakeWorld) -> list[object]:
     """What has to be equal between runs."""
     return [
         [
-            (c.balance, c.version, c.next_context_id, c.next_callback_id, c.contexts, c.metrics, c.global_timer, c.logs)
+            (c.balance, c.version, c.next_context_id, c.next_callback_id, c.contexts, c.metrics, c.global_timer, list(c.logs))
             for c in world.canisters.values()
         ],
         [world.scheduler.priority.priority(c) for c in world.canisters.values()],

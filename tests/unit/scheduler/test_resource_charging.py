@@ -90,7 +90,7 @@ def test_canister_that_cannot_pay_is_uninstalled() -> None:
     end_rounds(world, 1, step_s=10**8)
     end_rounds(world, 1)
     assert canister.execution is None
-    assert (canister.certified_data, canister.logs, canister.global_timer) == (b"", [], 0)
+    assert (canister.certified_data, list(canister.logs), canister.global_timer) == (b"", [], 0)
     assert (canister.balance, canister.reserved_balance, canister.version) == (0, 0, version + 1)
     assert (canister.settings.compute_allocation, canister.settings.memory_allocation) == (0, 0)
     assert world.error_of(message_id)[0] is ErrorCode.CANISTER_REJECTED_MESSAGE

@@ -12,7 +12,9 @@ from ic_types.principal import Principal
 from ic_types.units import Cycles, TimeNs
 from message_routing.queues import CanisterQueues
 from sandbox.protocol import EntryPoint
-from scheduler.canister import Canister, LogRecord, RunStatus, Settings, SystemTask
+from scheduler.canister import Canister, RunStatus, Settings, SystemTask
+from scheduler.canister_history import CanisterHistory, Change, ChangeOrigin, CodeUninstall
+from scheduler.chunk_store import ChunkStore
 from subnet.state.replicated_state import ReplicatedState
 from subnet.state.state_hash import ELSEWHERE, PARTS, canister_parts
 
@@ -20,8 +22,14 @@ NOT_STATE = {"deadlines", "tree"}
 CONSTANT = {"network", "own", "limits", "fees", "routing", "root_key_der", "chain_keys"}
 COVERED = {
     "canisters", "streams", "history", "height", "time", "randomness", "next_canister_index", "messages_executed", "compiled",
-    "minted", "flow", "lost", "tally", "refunds", "management_queues", "consensus_calls", "scheduler",
+    "minted", "block_makers", "flow", "lost", "tally", "refunds", "management_queues", "consensus_calls", "scheduler",
 }  # fmt: skip
+
+
+def a_history() -> CanisterHistory:
+    """One change."""
+    change = Change(TimeNs(1), 1, ChangeOrigin(Principal(b"\x04"), False), CodeUninstall())
+    return CanisterHistory().added(change, 20)
 
 
 def a_canister() -> Canister:
@@ -54,7 +62,10 @@ CHANGES: list[tuple[bytes, Callable[[Canister], Any]]] = [
     (b"calls", lambda c: setattr(c, "next_callback_id", 9)),
     (b"scheduling", lambda c: c.tasks.append(SystemTask(EntryPoint.HEARTBEAT))),
     (b"scheduling", lambda c: setattr(c, "accumulated_priority", -1)),
-    (b"logs", lambda c: c.logs.append(LogRecord(0, TimeNs(1), b"line"))),
+    (b"logs", lambda c: c.logs.add((b"line",), TimeNs(1), 4096)),
+    (b"history", lambda c: setattr(c, "history", a_history())),
+    (b"stored", lambda c: setattr(c, "chunk_store", ChunkStore({bytes(32): b"chunk"}))),
+    (b"stored", lambda c: setattr(c, "next_snapshot", 1)),
     (b"settings", lambda c: setattr(c.settings, "freezing_threshold_s", 1)),
 ]
 
