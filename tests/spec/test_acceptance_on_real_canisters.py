@@ -208,7 +208,7 @@ def controlled_calls(canister: CanisterId) -> list[tuple[str, Any]]:
     """Calls that only a controller may make."""
     code = {"mode": {"install": None}, "canister_id": canister, "wasm_module": b"\0asm", "arg": b""}
     calls: list[tuple[str, Any]] = [("install_code", code), ("update_settings", {"canister_id": canister, "settings": {}})]
-    simple = ("start_canister", "stop_canister", "uninstall_code", "delete_canister", "canister_status")
+    simple = ("start_canister", "stop_canister", "uninstall_code", "delete_canister", "canister_metrics")
     return calls + [(method, {"canister_id": canister}) for method in simple]
 
 
@@ -225,6 +225,27 @@ def test_controllers_alone_manage(node: SpecNode) -> None:
     for method, value in controlled_calls(NOBODY):
         missing = node.inspect(MANAGEMENT_CANISTER, method, management_arg(method, value))
         assert refused(missing) == (3, "IC0301", f"Canister {NOBODY} not found")
+
+
+@pytest.mark.spec("api-request-submission")
+def test_readers_are_admitted_as_the_settings_say(node: SpecNode) -> None:
+    """Status and snapshots, by their own visibility; CANISTER_ERROR, IC0542, and CANISTER_REJECT, IC0406, for the others."""
+    canister = node.create()
+    value = {"canister_id": canister}
+    for method, setting, expected in (
+        (
+            "canister_status",
+            "status_visibility",
+            (5, "IC0542", f"Caller {STRANGER} is not allowed to read the canister status"),
+        ),
+        ("list_canister_snapshots", "snapshot_visibility", (4, "IC0406", f"Caller {STRANGER} is not allowed to call {{}}")),
+    ):
+        arg = management_arg(method, value)
+        text = expected[2].format(method)
+        stranger = node.inspect(MANAGEMENT_CANISTER, method, arg, sender=STRANGER)
+        assert refused(stranger) == (*expected[:2], text)
+        node.done("update_settings", {"canister_id": canister, "settings": {setting: {"allowed_viewers": [STRANGER]}}})
+        assert node.inspect(MANAGEMENT_CANISTER, method, arg, sender=STRANGER) is None
 
 
 def test_provisional_methods_are_for_everyone(node: SpecNode) -> None:
