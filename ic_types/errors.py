@@ -7,6 +7,7 @@ IcsimError
 │   ├── CandidError     text or binary Candid
 │   ├── InvalidWasm     module refused (IC0505)
 │   └── EnvelopeError   ingress or query envelope
+│       └── EnvelopeTooLarge
 ├── WireError           a message between our processes is malformed
 ├── CertificationError  signature, witness or slice doesn't verify
 ├── SandboxFailure      a sandbox died or lied; local, never a state change
@@ -48,6 +49,10 @@ class InvalidWasm(BadInput):
 
 class EnvelopeError(BadInput):
     """A signed request is malformed, expired or its signature is wrong."""
+
+
+class EnvelopeTooLarge(EnvelopeError):
+    """A signed request has more bytes than its subnet takes."""
 
 
 class WireError(IcsimError):

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import hashlib
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from ic_types.errors import EnvelopeError
 from ic_types.principal import ANONYMOUS, Principal
 
 ED25519_DER_PREFIX = bytes.fromhex("302a300506032b6570032100")
@@ -73,17 +71,3 @@ class AnonymousIdentity:
 
 
 Identity = Ed25519Identity | EcdsaIdentity | AnonymousIdentity
-
-
-def verify_ed25519(public_key_der: bytes, payload: bytes, signature: bytes) -> bool:
-    """Whether the signature is this key's.
-
-    Raises: EnvelopeError when the key is no Ed25519 key in DER.
-    """
-    if len(public_key_der) != 44 or not public_key_der.startswith(ED25519_DER_PREFIX):
-        raise EnvelopeError("sender_pubkey is not an Ed25519 public key in DER; other schemes are not supported yet")
-    try:
-        Ed25519PublicKey.from_public_bytes(public_key_der[12:]).verify(signature, payload)
-    except InvalidSignature:
-        return False
-    return True

@@ -64,6 +64,32 @@ class Description:
     out_dir: str | None = None
     ingress_ttl_ns: int = 300_000_000_000
     """How far ahead of the network's time a call may expire on every subnet."""
+    live: bool = False
+    """Time follows the wall clock."""
+    any_expiry: bool = False
+    url: str = ""
+    """Where its gateway serves HTTP; empty without one."""
+    max_ingress_bytes: tuple[int, ...] = ()
+    """Largest envelope of a call per subnet of the registry, in its order."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class GetTime:
+    """What time it is for the network; answered by NetworkTime at once."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkTime:
+    """Answer to GetTime."""
+
+    height: int
+    """Last certified."""
+    now_ns: int
+    """With which expiries are compared."""
+    healthy: bool
+    """Rounds can be made."""
 
 
 @wire.message
@@ -232,6 +258,61 @@ class Query:
     arg: bytes
     node_index: int = 0
     """Which node answers; 0 = any."""
+    effective_id: Principal | None = None
+    """Canister or subnet of the URL, whose subnet is asked; by default the receiver's."""
+    request_id: bytes = b""
+    """Of the signed request; the node signs its answer to it."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A signed call as an agent sent it; answered by CallAnswer."""
+
+    envelope: bytes
+    effective_id: Principal
+    """Canister or subnet of the URL."""
+    at_subnet: bool = False
+    wait: bool = False
+    """Answer when the outcome is certified instead of at once; the client gives up waiting when it likes."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAnswer:
+    """What became of a Call so far."""
+
+    status: str
+    """accepted (it is in the pool or further), certified (it has an outcome), rejected (before it got anywhere) or refused."""
+    message_id: bytes = b""
+    subnet: SubnetId = Principal(b"")
+    certificate: bytes = b""
+    """Of the outcome, without delegation."""
+    reject_code: int = 0
+    reject_message: str = ""
+    error_code: str = ""
+    http_status: int = 400
+    """Of a refused call, whose envelope is wrong."""
+    problem: str = ""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadCertified:
+    """Read parts of the state, see subnet.protocol.ReadState; answered by StateRead. The sender is authenticated already."""
+
+    sender: Principal
+    paths: tuple[tuple[bytes, ...], ...]
+    effective_id: Principal
+    at_subnet: bool = False
+    version: int = 3
+    targets: tuple[CanisterId, ...] | None = None
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class GetDelegations:
+    """The root subnet's word on the others; answered by Delegated once there is one."""
 
 
 @wire.message

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from typing import IO
 from ic_types import wire
 from ic_types.errors import BadInput, DivergenceError, NetworkError
 from subnet.control import ControlClient
-from subnet.network_config import CoordinatorConfig
+from subnet.network_config import CoordinatorConfig, GatewayConfig
 from subnet.process_tools import describe_status, make_socket_folder, start_time
 from subnet.zygote_protocol import CONFIG_FILE, ZygoteConfig
 
@@ -29,6 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 _STOP_SECONDS = 20.0
 _KEPT_OUTPUT = 4000
 _FULL_BYTES = 1 << 16
+_BACKLOG = 2048
+USUAL_PORT = 4943
+"""Where tools look for a network on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,41 @@ class Entries:
     node: str = "subnet.node.main:run_node"
     sandbox: str = "sandbox.main:run_sandbox"
     compiler: str = "sandbox.compiler:run"
+    gateway: str = "subnet.gateway.main:run_gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a network serves HTTP."""
+
+    bind: str = "127.0.0.1"
+    port: int | None = None
+    """0: one that is free; None: the usual one, or one that is free if it isn't."""
+
+    def open(self) -> socket.socket:
+        """The listening socket. Raises: BadInput when the address isn't free or isn't this machine's."""
+        if self.port is None:
+            with contextlib.suppress(BadInput):
+                return replace(self, port=USUAL_PORT).open()
+            return replace(self, port=0).open()
+        family = socket.AF_INET6 if ":" in self.bind else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self.bind, self.port))
+            listener.listen(_BACKLOG)
+        except (OSError, OverflowError) as error:
+            listener.close()
+            remedy = "choose another --port (0 for any that is free)" if self.port else "choose another --bind"
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise BadInput(f"HTTP can't be served at {self.bind} port {self.port}: {why}; {remedy}") from error
+        return listener
+
+    def url(self, listener: socket.socket) -> str:
+        """What clients on this machine use."""
+        port = listener.getsockname()[1]
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.bind, f"[{self.bind}]" if ":" in self.bind else self.bind)
+        return f"http://{host}:{port}"
 
 
 class RunningNetwork:
@@ -119,18 +158,23 @@ class RunningNetwork:
         raise AssertionError("a killed process ends")
 
 
-def start_network(config: CoordinatorConfig, *, background: bool = False, entries: Entries | None = None) -> RunningNetwork:
+def start_network(
+    config: CoordinatorConfig, *, background: bool = False, entries: Entries | None = None, http: Listening | None = None
+) -> RunningNetwork:
     """Start a network; its socket folder is made here and put into the configuration.
 
-    A network in the background outlives this process; others end with it, whatever happens to it.
+    A network in the background outlives this process; others end with it, whatever happens to it. With `http` it has a
+    gateway there.
 
-    Raises: BadInput when folders can't be made.
+    Raises: BadInput when folders can't be made, or the address isn't free.
     """
     entries = entries or Entries()
+    listener = None if http is None else http.open()
     folder = make_socket_folder()
     try:
         log_dir = _make_log_dir(config)
-        config = replace(config, socket_dir=str(folder))
+        url = "" if listener is None or http is None else http.url(listener)
+        config = replace(config, socket_dir=str(folder), url=url)
         zygote = ZygoteConfig(
             owner_pid=0 if background else os.getpid(),
             coordinator_config=wire.encode(config),
@@ -141,6 +185,9 @@ def start_network(config: CoordinatorConfig, *, background: bool = False, entrie
             node_entry=entries.node,
             sandbox_entry=entries.sandbox,
             compiler_entry=entries.compiler,
+            gateway_entry="" if listener is None else entries.gateway,
+            gateway_config=wire.encode(_gateway_config(config, log_dir)),
+            listener_fd=-1 if listener is None else listener.fileno(),
         )
         (folder / CONFIG_FILE).write_bytes(wire.encode(zygote))
         output: IO[bytes] = open(Path(log_dir) / "stderr.txt", "w+b") if log_dir else tempfile.TemporaryFile()  # noqa: SIM115
@@ -149,15 +196,24 @@ def start_network(config: CoordinatorConfig, *, background: bool = False, entrie
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            pass_fds=() if listener is None else (listener.fileno(),),
             start_new_session=background,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))},
         )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    finally:
+        if listener is not None:
+            listener.close()
     network = RunningNetwork(folder, process, output, background=background)
     _await_claim(network)
     return network
+
+
+def _gateway_config(config: CoordinatorConfig, log_dir: str | None) -> GatewayConfig:
+    log_path = None if log_dir is None else str(Path(log_dir) / "gateway.jsonl")
+    return GatewayConfig(socket_dir=config.socket_dir, url=config.url, log_path=log_path)
 
 
 def compiler_endpoint(folder: Path) -> str:
@@ -183,4 +239,4 @@ def _await_claim(network: RunningNetwork) -> None:
         time.sleep(0.002)
 
 
-__all__ = ["DivergenceError", "Entries", "RunningNetwork", "compiler_endpoint", "start_network", "start_time"]
+__all__ = ["DivergenceError", "Entries", "Listening", "RunningNetwork", "compiler_endpoint", "start_network", "start_time"]

@@ -47,3 +47,22 @@ class CoordinatorConfig:
     max_sandboxes: int = 500
     rehash_rounds: int = 100
     accept_any_expiry: bool = False
+    url: str = ""
+    """Where the gateway serves HTTP; empty without one."""
+    live: bool = False
+    """Rounds follow the wall clock; otherwise virtual time passes as clients ask for rounds."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """What the gateway is started with; its listening socket comes from the zygote."""
+
+    socket_dir: str
+    url: str
+    log_path: str | None = None
+    sync_wait_s: float = 10.0
+    """How long an answer to a synchronous call waits for the certified outcome."""
+    receive_timeout_s: float = 60.0
+    """A body must have come by then."""
+    request_timeout_s: float = 300.0

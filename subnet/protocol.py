@@ -29,6 +29,8 @@ class SubnetRecord:
     public_key: bytes
     """Threshold public key, 96 bytes in G2."""
     nodes: tuple[NodeId, ...]
+    node_keys: tuple[bytes, ...] = ()
+    """Ed25519 keys of the nodes in DER, in their order."""
     range_start: CanisterId
     range_end: CanisterId
     admins: tuple[Principal, ...] = ()
@@ -61,6 +63,8 @@ class NodeConfig:
     genesis_time_ns: int
     key_share: bytes
     """Secret scalar, 32 bytes big-endian."""
+    node_secret: bytes = b""
+    """Ed25519 secret, 32 bytes, with which this node signs answers to queries; empty: it signs none."""
     threshold: int
     coordinator_endpoint: str
     socket_dir: str
@@ -211,6 +215,8 @@ class Certify:
     height: int
     signature: bytes
     slices: tuple[SliceRequest, ...] = ()
+    delegation: bytes = b""
+    """Certificate of the root subnet for this subnet's key and all its canister ranges; empty for the root and at first."""
 
 
 @wire.message
@@ -232,6 +238,8 @@ class QueryRequest:
     receiver: CanisterId
     method: str
     arg: bytes
+    request_id: bytes = b""
+    """Of the signed request: the node signs its answer to it; empty: the answer isn't signed."""
 
 
 @wire.message
@@ -252,6 +260,9 @@ class QueryReply:
     """Batch time of that height."""
     node_index: int = 0
     """Which node answers; 0: none could."""
+    signature: bytes = b""
+    """Of the node over this answer, Ed25519. Spec: "Request: Query call"."""
+    node_id: NodeId = Principal(b"")
 
 
 @wire.message
@@ -282,6 +293,66 @@ class Acceptance:
     refusals: tuple[Refusal | None, ...]
     node_index: int = 0
     height: int = 0
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadState:
+    """Certify parts of the state to a user; answered by StateRead once the newest state is certified."""
+
+    cookie: int
+    sender: Principal
+    paths: tuple[tuple[bytes, ...], ...]
+    effective_id: Principal
+    """Canister or subnet of the URL."""
+    at_subnet: bool = False
+    version: int = 3
+    """Of the endpoint; decides where canister ranges are shown."""
+    targets: tuple[CanisterId, ...] | None = None
+    """Canisters that the sender's delegations allow; None: all."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRead:
+    """Answer to ReadState: a certificate without delegation, or why it is refused."""
+
+    cookie: int
+    certificate: bytes = b""
+    http_status: int = 200
+    problem: str = ""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delegate:
+    """Ask a node of the root subnet for its word on all subnets; answered by Delegated."""
+
+    cookie: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetDelegation:
+    """Certificates of the root subnet for another subnet's key, with its canister ranges in several forms."""
+
+    subnet: SubnetId
+    plain: bytes
+    """Without ranges, for answers about the subnet itself."""
+    flat: bytes
+    """All ranges in one leaf, for canisters and older agents."""
+    shards: tuple[tuple[bytes, bytes], ...]
+    """Label and certificate of each shard of ranges, ascending."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delegated:
+    """Answer to Delegate."""
+
+    cookie: int
+    time_ns: int
+    subnets: tuple[SubnetDelegation, ...]
 
 
 @wire.message

@@ -74,7 +74,9 @@ class Zygote:
         self.peers: dict[int, _Peer] = {}
         self.coordinator_pid = 0
         self.exit_code: int | None = None
-        self.compiler_deaths: list[float] = []
+        self.helper_deaths: dict[str, list[float]] = {}
+        """When the compiler and the gateway ended, lately."""
+        self.http = socket.socket(fileno=config.listener_fd) if config.listener_fd >= 0 else None
         self.selector = selectors.DefaultSelector()
         self.wakeup, wakeup_end = socket.socketpair()
         self.own: list[socket.socket] = [self.wakeup, wakeup_end]
@@ -106,6 +108,7 @@ class Zygote:
                 "coordinator", "", lambda: find_entry(self.config.coordinator_entry)(self.config.coordinator_config)
             )
             self.config = replace(self.config, coordinator_config=b"")  # it may hold large modules
+            self._start_gateway()
             while self.exit_code is None:
                 for key, _ in self.selector.select():
                     key.data(key.fileobj)
@@ -208,6 +211,11 @@ class Zygote:
         if entry:
             self._fork("compiler", "", lambda: find_entry(entry)(endpoint, cache))
 
+    def _start_gateway(self) -> None:
+        entry, config, listener = self.config.gateway_entry, self.config.gateway_config, self.http
+        if entry and listener is not None:
+            self._fork("gateway", "", lambda: find_entry(entry)(config, listener))
+
     def _spawn_node(self, request: SpawnNode) -> int:
         config, entry, seed = request.config, self.config.node_entry, request.hash_seed
         if seed is None:
@@ -235,13 +243,15 @@ class Zygote:
         flush_output()
         pid = os.fork()
         if pid == 0:
-            live_and_die(title_of(kind, name), self.pid, self._close_all, run)
+            live_and_die(title_of(kind, name), self.pid, lambda: self._close_all(keep_http=kind == "gateway"), run)
         self.children[pid] = Child(kind, name, owner_pid)
         return pid
 
-    def _close_all(self) -> None:
+    def _close_all(self, *, keep_http: bool = False) -> None:
         """In a child: close what is the zygote's, so that a connection ends with the process it belongs to."""
         self.selector.close()
+        if self.http is not None and not keep_http:
+            self.http.close()
         for one in self.own:
             one.close()
         for peer in self.peers.values():
@@ -271,22 +281,26 @@ class Zygote:
             for other, sandbox in self.children.items():
                 if sandbox.owner_pid == pid:
                     _kill(other)
-        if child.kind == "compiler" and self.exit_code is None:
-            self._restart_compiler(child, status)
+        if child.kind in ("compiler", "gateway") and self.exit_code is None:
+            self._restart(child.kind, status)
         if child.kind in COORDINATOR_KINDS:
             notice = ChildEnded(pid=pid, kind=child.kind, name=child.name, status=status)
             for peer in self.peers.values():
                 if peer.pid == self.coordinator_pid:
                     self._send(peer, notice)
 
-    def _restart_compiler(self, child: Child, status: int) -> None:
+    def _restart(self, kind: str, status: int) -> None:
         now = time.monotonic()
-        self.compiler_deaths = [at for at in self.compiler_deaths if now - at < _QUICK_DEATH_SECONDS] + [now]
-        if len(self.compiler_deaths) > _MAX_QUICK_DEATHS:
-            print(f"zygote: the compiler keeps ending ({describe_status(status)}), so the network ends", file=sys.stderr)
+        deaths = [at for at in self.helper_deaths.get(kind, []) if now - at < _QUICK_DEATH_SECONDS] + [now]
+        self.helper_deaths[kind] = deaths
+        if len(deaths) > _MAX_QUICK_DEATHS:
+            print(f"zygote: the {kind} keeps ending ({describe_status(status)}), so the network ends", file=sys.stderr)
             self.exit_code = 1
             return
-        self._start_compiler()
+        if kind == "compiler":
+            self._start_compiler()
+        else:
+            self._start_gateway()
 
 
 def _no_op(*_: object) -> None:
@@ -299,7 +313,8 @@ def _kill(pid: int) -> None:
 
 
 def _warm_up(config: ZygoteConfig) -> None:
-    for entry in (config.coordinator_entry, config.node_entry, config.sandbox_entry, config.compiler_entry):
+    entries = (config.coordinator_entry, config.node_entry, config.sandbox_entry, config.compiler_entry, config.gateway_entry)
+    for entry in entries:
         if entry:
             importlib.import_module(entry.partition(":")[0])
     wire.prepare()

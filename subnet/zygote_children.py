@@ -20,7 +20,7 @@ from ic_types.errors import WireError
 from subnet.process_tools import die_with_parent, flush_output, set_title
 from subnet.protocol import NodeConfig
 
-COORDINATOR_KINDS = ("node", "compiler")
+COORDINATOR_KINDS = ("node", "compiler", "gateway")
 """Kinds whose end the coordinator is told of; nodes see by their sockets that a sandbox ended."""
 SANDBOX_KINDS = ("sandbox", "query")
 

@@ -36,6 +36,11 @@ class ZygoteConfig:
     node_entry: str = "subnet.node.main:run_node"
     sandbox_entry: str = "sandbox.main:run_sandbox"
     compiler_entry: str = "sandbox.compiler:run"
+    gateway_entry: str = ""
+    """Empty for a network without HTTP."""
+    gateway_config: bytes = b""
+    listener_fd: int = -1
+    """The gateway's listening socket, inherited from the launcher."""
 
 
 @wire.message
@@ -78,7 +83,7 @@ class ChildProcess:
 
     pid: int
     kind: str
-    """coordinator, node, sandbox or compiler."""
+    """coordinator, node, sandbox, compiler or gateway."""
     name: str
     """E.g. `app-1/2`, and for a sandbox `app-1/2 <canister id>`."""
     owner_pid: int
@@ -96,7 +101,7 @@ class Children:
 @wire.message
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildEnded:
-    """A node or the compiler ended; its sandboxes are ended too. The compiler is started again by the zygote itself."""
+    """A node, the compiler or the gateway ended, and with a node its sandboxes. The zygote starts the last two again itself."""
 
     pid: int
     kind: str

@@ -63,9 +63,20 @@ def encode_certificate(certificate: Certificate) -> bytes:
     parts += [cbor2.dumps("tree"), hash_tree.encode(certificate.tree)]
     parts += [cbor2.dumps("signature"), cbor2.dumps(certificate.signature)]
     if certificate.delegation is not None:
-        delegation = {"subnet_id": bytes(certificate.delegation.subnet_id), "certificate": certificate.delegation.certificate}
-        parts += [cbor2.dumps("delegation"), cbor2.dumps(delegation)]
+        parts.append(_encoded_delegation(certificate.delegation))
     return b"".join(parts)
+
+
+def with_delegation(raw: bytes, delegation: Delegation) -> bytes:
+    """A certificate as `encode_certificate` made it without delegation, with one."""
+    head = cbor.SELF_DESCRIBED + b"\xa2"
+    assert raw.startswith(head), "the certificate has a delegation already"
+    return cbor.SELF_DESCRIBED + b"\xa3" + raw[len(head) :] + _encoded_delegation(delegation)
+
+
+def _encoded_delegation(delegation: Delegation) -> bytes:
+    fields = {"subnet_id": bytes(delegation.subnet_id), "certificate": delegation.certificate}
+    return cbor2.dumps("delegation") + cbor2.dumps(fields)
 
 
 def decode_certificate(raw: bytes) -> Certificate:

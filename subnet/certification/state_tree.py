@@ -1,8 +1,7 @@
 """The certified state tree of a subnet, kept up to date part by part.
 
 Rule module. Spec: interface spec, "The system state tree"; streams, metadata and metrics as the replica certifies them (version
-22). The node tells what changed; the root then costs only that. Paths that come with later issues: `/api_boundary_nodes`, and
-the timestamps of canisters.
+22). The node tells what changed; the root then costs only that.
 """
 
 from __future__ import annotations
@@ -26,7 +25,9 @@ from xnet.stream import Stream
 
 TIME, METADATA, CANISTER, REQUEST_STATUS = b"time", b"metadata", b"canister", b"request_status"
 STREAMS, SUBNET, CANISTER_RANGES = b"streams", b"subnet", b"canister_ranges"
+BOUNDARY_NODES = b"api_boundary_nodes"
 RANGES_PER_SHARD = 5
+NEVER = TimeNs(0)
 _LOW = (1 << 64) - 1
 
 Range = tuple[CanisterId, CanisterId]
@@ -82,17 +83,26 @@ class StateTree:
         controllers: Sequence[Principal],
         module_hash: bytes | None,
         certified_data: bytes = b"",
+        created: TimeNs = NEVER,
+        last_install: TimeNs = NEVER,
         metadata: Mapping[str, bytes] | None = None,
     ) -> None:
-        """`/canister/<id>`: of an empty canister (`module_hash` None) the controllers alone. `metadata`: sections by name."""
+        """`/canister/<id>`: of an empty canister (`module_hash` None) controllers and creation alone.
+
+        `metadata`: sections by name.
+        """
         place = self._canisters.child(bytes(canister_id))
         place.set(b"controllers", SELF_DESCRIBED + cbor2.dumps([bytes(controller) for controller in controllers]))
+        if created:
+            place.set(b"canister_creation_timestamp", encode_nat(created))
         if module_hash is None:
-            for label in (b"module_hash", b"certified_data", b"metadata"):
+            for label in (b"module_hash", b"certified_data", b"metadata", b"last_install_timestamp"):
                 place.delete(label)
             return
         place.set(b"module_hash", module_hash)
         place.set(b"certified_data", certified_data)
+        if last_install:
+            place.set(b"last_install_timestamp", encode_nat(last_install))
         if metadata:
             _update(place.child(b"metadata"), {name.encode(): content for name, content in metadata.items()})
         else:
@@ -172,6 +182,12 @@ class StateTree:
         """`/subnet/<id>/node/<node>/public_key`: Ed25519 in DER; the own subnet's nodes only."""
         nodes = self._subnets.child(bytes(subnet_id)).child(b"node")
         nodes.child(bytes(node_id)).set(b"public_key", public_key_der)
+
+    def set_boundary_node(self, node_id: NodeId, *, domain: str, ipv4: str, ipv6: str) -> None:
+        """`/api_boundary_nodes/<node>`."""
+        place = self.map.child(BOUNDARY_NODES).child(bytes(node_id))
+        for label, text in ((b"domain", domain), (b"ipv4_address", ipv4), (b"ipv6_address", ipv6)):
+            place.set(label, text.encode())
 
     def set_metrics(self, own: SubnetId, metrics: SubnetMetrics) -> None:
         """`/subnet/<own>/metrics`."""

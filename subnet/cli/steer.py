@@ -37,6 +37,10 @@ def advance(rounds: int | None, until_idle: bool, seconds: float | None, which: 
             raise BadInput(f"{name} {number}: allowed is more than 0 and at most {MOST_ROUNDS:,}")
     with connected(which) as line:
         if seconds is not None:
+            if line.client.describe().live:
+                raise BadInput(
+                    "--seconds: this network's time is that of the wall clock; start it with `icsim up --virtual-time`"
+                )
             rounds = rounds_for(seconds, line.client.describe().block_interval_ns)
         if rounds is None and not until_idle:
             rounds = 1

@@ -1,11 +1,13 @@
-"""`icsim up`: a network that keeps running, for the commands that act on it.
+"""`icsim up`: a network that keeps running, for agents over HTTP and for the commands that act on it.
 
-Plumbing. In virtual time: rounds are made when a command asks for them.
+Plumbing. Its time is that of the wall clock, or with --virtual-time passes only as rounds are asked for.
 """
 
 from __future__ import annotations
 
 import json
+import time
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,18 @@ import click
 
 from configs.estimate import available_bytes, check_fits
 from configs.loader import load_topology
+from ic_types import bls
 from ic_types.errors import BadInput, IcsimError, NetworkError
 from subnet.cli.options import execution_options, fault_options, run_options, topology_options
 from subnet.cli.progress import Watch
 from subnet.cli.run import shown_path
 from subnet.control import advertise, running_networks
+from subnet.control_protocol import Description
 from subnet.lab import run_dir
 from subnet.lab.start import launch, new_config
-from subnet.launch import RunningNetwork
+from subnet.launch import USUAL_PORT, Listening, RunningNetwork
+
+_GATEWAY_SECONDS = 30.0
 
 
 @click.command()
@@ -30,18 +36,34 @@ from subnet.launch import RunningNetwork
 @click.option("--background", is_flag=True, help="Return when the network is ready; `icsim down` ends it.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run directory (default: a new one).")
 @click.option("--name", metavar="NAME", help="What other commands call it (default: the topology's name).")
+@click.option(
+    "--port", type=int, metavar="P", help=f"Port for HTTP; 0: any that is free (default: {USUAL_PORT} if it is free)."
+)
+@click.option("--bind", default="127.0.0.1", metavar="ADDRESS", help="Address for HTTP (127.0.0.1).")
+@click.option(
+    "--virtual-time", is_flag=True, help="Time stands still between commands: each call makes the rounds that it needs."
+)
+@click.option(
+    "--accept-any-expiry", is_flag=True, help="Requests never expire, for agents that talk to a network in virtual time."
+)
 @click.option("--ready-file", type=click.Path(path_type=Path), metavar="PATH", help="Written when the network is ready.")
 @click.option("--workload", is_flag=True, help="Drive the topology's workload too, as rounds are made.")
 @click.option("--quiet", is_flag=True, help="No progress and no table.")
 @execution_options
 @fault_options
 def up(topology: str, **options: Any) -> int:
-    """Start a network, install its canisters, and keep it for `icsim call`, `query`, `advance`, `status`, `logs` and `down`.
+    """Start a network, install its canisters, and keep it, for agents (over HTTP) and for `icsim call`, `query`, `status`, ...
 
-    Time stands still between commands: each call makes the rounds that it needs.
+    Rounds follow the wall clock: one at once when something arrives, otherwise one per second.
     """
+    live = not options["virtual_time"]
+    port = options["port"]
+    if port is not None and not 0 <= port < 1 << 16:
+        raise BadInput(f"--port {port}: allowed is 0 to 65535")
     found = load_topology(topology, options["overrides"], nodes=options["nodes"], seed=options["seed"])
     check_fits(found, available_bytes())
+    if live:
+        found = replace(found, genesis_time_ns=time.time_ns())
     name = options["name"] or found.name
     _refuse_taken(options["name"])
     config = new_config(found, run_options(options), None, with_workload=options["workload"])
@@ -49,7 +71,8 @@ def up(topology: str, **options: Any) -> int:
     out = options["out"]
     folder = run_dir.default_directory(found.name, found.seed) if out is None else run_dir.new_directory(out)
     run_dir.write_run_file(folder, about)
-    network = launch(replace(config, out_dir=str(folder)), background=options["background"])
+    config = replace(config, out_dir=str(folder), live=live, accept_any_expiry=options["accept_any_expiry"])
+    network = launch(config, background=options["background"], http=Listening(options["bind"], port))
     entry: Path | None = None
     try:
         try:
@@ -58,6 +81,7 @@ def up(topology: str, **options: Any) -> int:
         except BadInput as error:
             raise BadInput(f"{topology}: {error}") from None
         entry = advertise(run_dir.home(), name, network.folder, topology, str(folder))
+        _await_gateway(network)
         _announce(network, entry, folder, options)
         if options["background"]:
             return 0
@@ -77,10 +101,12 @@ def _refuse_taken(name: str | None) -> None:
 
 def _announce(network: RunningNetwork, entry: Path, folder: Path, options: dict[str, Any]) -> None:
     facts = json.loads(entry.read_text())
+    description = network.client.describe()
     if not options["quiet"]:
         from subnet.cli.status import print_status
 
         print_status(network.client, facts["name"])
+        _print_addresses(description)
         click.echo(f"run directory: {shown_path(folder)}")
         end = f"end it with: icsim down --dir {facts['name']}" if options["background"] else "Ctrl-C ends it"
         click.echo(f"network {facts['name']} is ready; {end}")
@@ -88,10 +114,57 @@ def _announce(network: RunningNetwork, entry: Path, folder: Path, options: dict[
         path: Path = options["ready_file"]
         draft = path.with_name(f".{path.name}.draft")
         try:
-            draft.write_text(json.dumps(facts, indent=1) + "\n")
+            draft.write_text(json.dumps({**facts, **_addresses(description)}, indent=1) + "\n")
             draft.replace(path)
         except OSError as error:
             raise BadInput(f"--ready-file {path} can't be written: {error.strerror}") from error
+
+
+def _addresses(description: Description) -> dict[str, Any]:
+    """What programs need to talk to the network."""
+    registry = description.registry
+    return {
+        "url": description.url,
+        "root_key": bls.to_der(registry.subnets[0].public_key).hex(),
+        "subnets": [
+            {
+                "name": one.name,
+                "id": str(one.subnet_id),
+                "type": one.subnet_type,
+                "nodes": [str(node) for node in one.nodes],
+                "canister_ranges": [[str(one.range_start), str(one.range_end)]],
+            }
+            for one in registry.subnets
+        ],
+        "canisters": {one.name: str(one.canister_id) for one in description.canisters},
+    }
+
+
+def _print_addresses(description: Description) -> None:
+    click.echo(f"HTTP: {description.url}")
+    click.echo(f"root key: {bls.to_der(description.registry.subnets[0].public_key).hex()}")
+    for one in description.canisters:
+        click.echo(f"canister {one.name}: {one.canister_id}")
+
+
+def _await_gateway(network: RunningNetwork) -> None:
+    """Until requests are served.
+
+    Raises: NetworkError when it takes too long.
+    """
+    url = network.client.describe().url
+    deadline = time.monotonic() + _GATEWAY_SECONDS
+    while True:
+        network.check()
+        try:
+            with urllib.request.urlopen(f"{url}/api/v2/status", timeout=_GATEWAY_SECONDS):
+                return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise NetworkError(
+                    f"HTTP isn't served at {url}: {error}; see logs/gateway.jsonl of the run directory"
+                ) from error
+            time.sleep(0.05)
 
 
 def _wait(network: RunningNetwork) -> None:

@@ -23,6 +23,7 @@ from subnet.coordinator.network_plan import NetworkPlan
 from subnet.coordinator.network_state import new_network
 from subnet.coordinator.plan_reader import decode_phases
 from subnet.coordinator.ports import Ports
+from subnet.coordinator.round_clock import RoundClock
 from subnet.coordinator.workload import Workload
 from subnet.network_config import CoordinatorConfig
 
@@ -54,11 +55,23 @@ def assemble(config: CoordinatorConfig, ports: Ports) -> Coordinator:
         journal=journal,
         events=EventLog(Path(config.out_dir) if config.out_dir else None),
         ports=ports,
-        pool=IngressPool(network.genesis.subnets, limits, any_expiry=config.accept_any_expiry),
+        pool=IngressPool(
+            network.genesis.subnets,
+            limits,
+            root_key=network.genesis.registry.subnets[0].public_key,
+            any_expiry=config.accept_any_expiry,
+        ),
         driving=Driving(Bootstrap(record.plan), Workload(record.plan, decode_phases(record.workload))),
+        clock=_clock(config, record.plan, ports),
         replay_to=journal.recorded_height,
         replay_only=replay_only,
     )
+
+
+def _clock(config: CoordinatorConfig, plan: NetworkPlan, ports: Ports) -> RoundClock:
+    if not config.live or config.mode == "replay":
+        return RoundClock(plan.block_interval_ns)
+    return RoundClock(plan.block_interval_ns, wall=ports.wall_ns, monotonic=lambda: int(ports.clock() * 1e9))
 
 
 def _open_journal(config: CoordinatorConfig) -> tuple[Journal, GenesisRecord]:

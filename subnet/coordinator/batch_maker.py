@@ -1,7 +1,7 @@
 """Batches: what each subnet gets in a round, and what it needs of other subnets' streams for the next.
 
-Rule module. Made from the ingress pool, the certified slices at hand, the virtual time and the random tape; all of it is
-decided by what came before, so a continued run makes the batches that the undisturbed one would have made.
+Rule module. Made from the ingress pool, the certified slices at hand, the batch time and the random tape; in virtual time
+all of it is decided by what came before, so a continued run makes the batches that the undisturbed one would have made.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ class MadeBatch:
         return not (self.batch.ingress or self.batch.slices or self.batch.answers)
 
 
-def empty_batch(network: Network, subnet: Subnet, height: int, randomness: bytes) -> Batch:
+def empty_batch(subnet: Subnet, height: int, time_ns: int, randomness: bytes) -> Batch:
     """The batch of a round without input."""
     return Batch(
         height=height,
-        time_ns=network.time_at(height),
+        time_ns=time_ns,
         randomness=randomness,
         is_checkpoint=height % subnet.plan.limits.checkpoint_interval == 0,
     )
 
 
 def make_batch(
-    network: Network,
     subnet: Subnet,
+    height: int,
+    time_ns: int,
     pool: IngressPool,
     slices: tuple[CertifiedSlice, ...],
     answers: tuple[ConsensusAnswer, ...] = (),
 ) -> MadeBatch:
     """The next round's batch; slices and answers come first, ingress messages get the room that is left."""
-    height = network.height + 1
     left = MAX_BATCH_BYTES - sum(len(one.witness) for one in slices) - sum(len(one.reply) for one in answers)
     taken = pool.take(subnet.place, left)
     batch = Batch(
         height=height,
-        time_ns=network.time_at(height),
+        time_ns=time_ns,
         randomness=subnet.randomness,
         ingress=tuple(one.ingress for one in taken),
         slices=slices,
@@ -99,8 +99,10 @@ def fitting_slices(network: Network, receiver: Subnet, slices: list[CertifiedSli
     return tuple(ordered[:count])
 
 
-def streams_are_quiet(network: Network) -> bool:
-    """Whether no message and no signal is on its way between subnets."""
+def is_quiet(network: Network) -> bool:
+    """Whether no subnet has work left, and no message and no signal is on its way between subnets."""
+    if any(subnet.has_work or subnet.slices for subnet in network.subnets):
+        return False
     return not slice_requests(network, network.height)
 
 

@@ -15,6 +15,7 @@ from subnet.coordinator.ingress_pool import IngressPool
 from subnet.coordinator.journal import Journal, RecordedBatch
 from subnet.coordinator.network_state import Network, Subnet
 from subnet.coordinator.requests import RequestBook
+from subnet.coordinator.round_clock import RoundClock
 from subnet.coordinator.stage_times import StageTimes
 from subnet.protocol import Batch
 from subnet.random_tape import genesis_randomness
@@ -33,36 +34,44 @@ class BatchSource:
     stages: StageTimes
     replay_to: int
     """Batches up to this height come from the journal."""
+    clock: RoundClock
 
-    def make(self, height: int) -> list[tuple[bytes, bytes]]:
-        """The encoded batch and its randomness for each subnet.
+    def make(self, height: int) -> tuple[int, list[tuple[bytes, bytes]]]:
+        """Time of this height's batches; for each subnet the encoded batch and its randomness.
 
         Raises: NetworkError when the journal can't be written.
         """
-        self._expire(height)
-        if height <= self.replay_to:
+        recorded = height <= self.replay_to
+        time_ns = self.time_of(height) if recorded else self.clock.next_batch_time(self.network.now)
+        self._expire(height, time_ns)
+        if recorded:
             raws = [self.encoded(subnet.place, height) for subnet in self.network.subnets]
             batches: list[Batch] = [wire.decode(raw, Batch) for raw in raws]
             self._follow_journal(height, batches)
         else:
             with self.stages("make batches"):
-                made = [self._made(subnet, height) for subnet in self.network.subnets]
+                made = [self._made(subnet, height, time_ns) for subnet in self.network.subnets]
                 batches = [one.batch for one in made]
                 raws = [wire.encode(batch) for batch in batches]
-            self._record(height, made, raws)
-        return [(raw, batch.randomness) for raw, batch in zip(raws, batches, strict=True)]
+            self._record(height, time_ns, made, raws)
+        return time_ns, [(raw, batch.randomness) for raw, batch in zip(raws, batches, strict=True)]
 
-    def _made(self, subnet: Subnet, height: int) -> MadeBatch:
-        answers = self.desk.take(subnet.place, height, self.network.time_at(height))
-        return make_batch(self.network, subnet, self.pool, tuple(subnet.slices), answers)
+    def _made(self, subnet: Subnet, height: int, time_ns: int) -> MadeBatch:
+        answers = self.desk.take(subnet.place, height, time_ns)
+        return make_batch(subnet, height, time_ns, self.pool, tuple(subnet.slices), answers)
 
-    def _expire(self, height: int) -> None:
+    def time_of(self, height: int) -> int:
+        """Batch time of a recorded height."""
+        recorded = self.journal.time(height)
+        return self.network.virtual_time_at(height) if recorded is None else recorded
+
+    def _expire(self, height: int, time_ns: int) -> None:
         for subnet in self.network.subnets:
-            for message in self.pool.expire(subnet.place, self.network.time_at(height)):
+            for message in self.pool.expire(subnet.place, time_ns):
                 self.book.expire(message.ingress.message_id, height)
                 self.driving.expired(message.ingress.message_id, height)
 
-    def _record(self, height: int, made: list[MadeBatch], raws: list[bytes]) -> None:
+    def _record(self, height: int, time_ns: int, made: list[MadeBatch], raws: list[bytes]) -> None:
         rows = []
         for subnet, one, raw in zip(self.network.subnets, made, raws, strict=True):
             rows.append(
@@ -73,7 +82,7 @@ class BatchSource:
             for message in one.taken:
                 self.book.processing(message.ingress.message_id, subnet.place, message.arrival_height)
         with self.stages("journal"):
-            self.journal.record_round(height, rows)
+            self.journal.record_round(height, rows, None if time_ns == self.network.virtual_time_at(height) else time_ns)
 
     def _follow_journal(self, height: int, batches: list[Batch]) -> None:
         for subnet, batch in zip(self.network.subnets, batches, strict=True):
@@ -96,4 +105,4 @@ class BatchSource:
             before = self.journal.agreed(place, height - 1)
             assert before is not None, f"height {height - 1} of subnet {subnet.plan.name} was agreed on, so it is recorded"
             tape = before.randomness
-        return wire.encode(empty_batch(self.network, subnet, height, tape))
+        return wire.encode(empty_batch(subnet, height, self.time_of(height), tape))

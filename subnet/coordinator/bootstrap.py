@@ -58,23 +58,24 @@ class Bootstrap:
         """Something is due that only waits for its round."""
         return any(due and flying < _BYTES_IN_FLIGHT for due, flying in zip(self._due, self._in_flight, strict=True))
 
-    def calls(self, height: int) -> tuple[list[DriverCall], list[DriverQuery]]:
-        """Messages of this round."""
+    def calls(self, height: int, now: int | None = None) -> tuple[list[DriverCall], list[DriverQuery]]:
+        """Messages of this round; `now` is the network's time before it, by default the virtual one."""
+        now = self._plan.virtual_time_at(height - 1) if now is None else now
         made = []
         for place, due in enumerate(self._due):
             while due and self._in_flight[place] < _BYTES_IN_FLIGHT:
                 canister, step = due.popleft()
-                made.append(self._call(canister, step, height))
+                made.append(self._call(canister, step, now))
         return made, []
 
-    def _call(self, canister: CanisterPlan, step: int, height: int) -> DriverCall:
+    def _call(self, canister: CanisterPlan, step: int, now: int) -> DriverCall:
         method, arg = self._message(canister, step)
         envelope = build_call(
             identity_named(self._plan.identity_seed, canister.installer),
             canister_id=MANAGEMENT_CANISTER,
             method=method,
             arg=arg,
-            expiry=TimeNs(self._plan.genesis_time_ns + (height - 1) * self._plan.block_interval_ns + self._ttl_ns),
+            expiry=TimeNs(now + self._ttl_ns),
             nonce=f"{_STEPS[step]} {canister.canister_id.canister_index()}".encode(),
         )
         self._token += 1

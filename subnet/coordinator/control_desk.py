@@ -13,7 +13,7 @@ import cbor2
 import structlog
 
 from ic_types.errors import EnvelopeError, IcsimError
-from ic_types.principal import SubnetId
+from ic_types.principal import Principal, SubnetId
 from ic_types.units import NS_PER_SECOND
 from subnet import control_protocol as cp
 from subnet.coordinator.coordinator import Coordinator
@@ -21,16 +21,16 @@ from subnet.coordinator.network_state import Node, Subnet
 from subnet.coordinator.ports import ReplyAddress
 from subnet.coordinator.relay import Answer, Receiver
 from subnet.coordinator.summary import summarise
-from subnet.protocol import Inspect, Inspected, QueryRequest
+from subnet.protocol import Inspect, Inspected, QueryRequest, ReadState
 from subnet.zygote_protocol import Children
 
 REQUESTS = (
-    cp.Advance, cp.Describe, cp.GetProcesses, cp.GetRequests, cp.GetStatus, cp.GetSummary, cp.InspectNode, cp.KillNode,
-    cp.Query, cp.StopNetwork, cp.Submit,
+    cp.Advance, cp.Call, cp.ReadCertified, cp.Describe, cp.GetDelegations, cp.GetProcesses, cp.GetRequests,
+    cp.GetStatus, cp.GetTime, cp.GetSummary, cp.InspectNode, cp.KillNode, cp.Query, cp.StopNetwork, cp.Submit,
 )  # fmt: skip
 Request = (
-    cp.Advance | cp.Describe | cp.GetProcesses | cp.GetRequests | cp.GetStatus | cp.GetSummary | cp.InspectNode | cp.KillNode
-    | cp.Query | cp.StopNetwork | cp.Submit
+    cp.Advance | cp.Call | cp.ReadCertified | cp.Describe | cp.GetDelegations | cp.GetProcesses | cp.GetRequests
+    | cp.GetStatus | cp.GetTime | cp.GetSummary | cp.InspectNode | cp.KillNode | cp.Query | cp.StopNetwork | cp.Submit
 )  # fmt: skip
 log = structlog.get_logger()
 
@@ -58,6 +58,8 @@ class ControlDesk:
         match request:
             case cp.GetStatus():
                 self._reply(address, self.status())
+            case cp.GetTime():
+                self._reply(address, self._time())
             case cp.Submit():
                 self._submit(address, request)
             case cp.GetRequests():
@@ -67,6 +69,12 @@ class ControlDesk:
                 self._coordinator.wait_for(address, request)
             case cp.Query():
                 self._query(address, request)
+            case cp.Call():
+                self._call(address, request)
+            case cp.ReadCertified():
+                self._certify(address, request)
+            case cp.GetDelegations():
+                self._coordinator.delegations.tell(address)
             case cp.InspectNode():
                 self._inspect(address, request)
             case cp.Describe():
@@ -116,6 +124,13 @@ class ControlDesk:
             exit_code=failure.exit_code if failure else 0,
         )
 
+    def _time(self) -> cp.NetworkTime:
+        coordinator = self._coordinator
+        network = coordinator.network
+        healthy = network.height > 0 and coordinator.failure is None and not coordinator.stopping
+        now = coordinator.clock.users_now(network.now)
+        return cp.NetworkTime(height=network.height, now_ns=now, healthy=healthy)
+
     def _subnet_status(self, subnet: Subnet) -> cp.SubnetStatus:
         return cp.SubnetStatus(
             subnet_id=subnet.record.subnet_id,
@@ -148,6 +163,12 @@ class ControlDesk:
             block_interval_ns=plan.block_interval_ns,
             out_dir=self._coordinator.config.out_dir,
             ingress_ttl_ns=min(subnet.limits.ingress_ttl_s for subnet in plan.subnets) * NS_PER_SECOND,
+            live=self._coordinator.clock.live,
+            any_expiry=self._coordinator.config.accept_any_expiry,
+            url=self._coordinator.config.url,
+            max_ingress_bytes=tuple(
+                network.subnets[network.by_id[one.subnet_id]].plan.limits.max_payload for one in genesis.registry.subnets
+            ),
         )
 
     def _submit(self, address: ReplyAddress, request: cp.Submit) -> None:
@@ -176,14 +197,48 @@ class ControlDesk:
             error_code=outcome.error_code if outcome else "",
         )
 
-    def _query(self, address: ReplyAddress, request: cp.Query) -> None:
-        place = self._coordinator.pool.subnet_of(request.receiver)
-        if place is None:
-            raise EnvelopeError(f"canister {request.receiver} is in no subnet's range; `icsim status` lists the canisters")
-        question = QueryRequest(
-            cookie=0, sender=request.sender, receiver=request.receiver, method=request.method, arg=request.arg
+    def _call(self, address: ReplyAddress, request: cp.Call) -> None:
+        coordinator = self._coordinator
+        if coordinator.failure is not None:
+            raise IcsimError(f"the network has stopped making rounds: {coordinator.failure.message}")
+        with coordinator.stages("check envelopes"):
+            coordinator.call(address, request)
+
+    def _certify(self, address: ReplyAddress, request: cp.ReadCertified) -> None:
+        self._coordinator.clock.asked()
+        question = ReadState(
+            cookie=0,
+            sender=request.sender,
+            paths=request.paths,
+            effective_id=request.effective_id,
+            at_subnet=request.at_subnet,
+            version=request.version,
+            targets=request.targets,
         )
-        subnet = self._coordinator.network.subnets[place]
+        subnet = self._place_of(request.effective_id)
+        self._coordinator.relay.ask(subnet, question, self._passer(address))
+
+    def _place_of(self, effective_id: Principal) -> Subnet:
+        """The subnet with this id, or of the canister with this id."""
+        network = self._coordinator.network
+        place = network.by_id.get(effective_id)
+        if place is None:
+            place = self._coordinator.pool.subnet_of(effective_id)
+        if place is None:
+            raise EnvelopeError(f"canister {effective_id} is in no subnet's range; `icsim status` lists the canisters")
+        return network.subnets[place]
+
+    def _query(self, address: ReplyAddress, request: cp.Query) -> None:
+        self._coordinator.clock.asked()
+        subnet = self._place_of(request.receiver if request.effective_id is None else request.effective_id)
+        question = QueryRequest(
+            cookie=0,
+            sender=request.sender,
+            receiver=request.receiver,
+            method=request.method,
+            arg=request.arg,
+            request_id=request.request_id,
+        )
         self._coordinator.relay.ask(subnet, question, self._passer(address), self._node(subnet, request.node_index))
 
     def _inspect(self, address: ReplyAddress, request: cp.InspectNode) -> None:

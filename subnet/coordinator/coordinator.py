@@ -14,52 +14,49 @@ import structlog
 
 from ic_types import wire
 from ic_types.errors import EnvelopeError, NetworkError
+from ic_types.units import NS_PER_SECOND
 from subnet import control_protocol as cp
 from subnet.account import check_accounts, report_of
 from subnet.coordinator.agreement import Divergence
-from subnet.coordinator.batch_maker import streams_are_quiet
+from subnet.coordinator.batch_maker import is_quiet
 from subnet.coordinator.batch_source import BatchSource
+from subnet.coordinator.call_desk import CallDesk
 from subnet.coordinator.consensus_desk import ConsensusDesk
+from subnet.coordinator.delegations import Delegations
 from subnet.coordinator.dispatcher import Dispatcher, split_jobs
 from subnet.coordinator.door import Door
 from subnet.coordinator.driving import Driving
 from subnet.coordinator.event_log import EventLog
-from subnet.coordinator.goals import Goal
+from subnet.coordinator.goals import Goal, Goals
 from subnet.coordinator.ingress_pool import IngressPool
 from subnet.coordinator.intake import Intake
 from subnet.coordinator.investigation import Investigation
-from subnet.coordinator.journal import Journal, RecordedHeight
-from subnet.coordinator.network_state import Network, Node, NodePhase, Subnet
+from subnet.coordinator.journal import Journal, RecordedHeight, replay_difference
+from subnet.coordinator.network_state import Failure, Network, Node, NodePhase, Subnet
 from subnet.coordinator.nodes import Hooks, NodeKeeper
 from subnet.coordinator.ports import Ports, ReplyAddress
 from subnet.coordinator.relay import Relay
 from subnet.coordinator.requests import RequestBook
+from subnet.coordinator.round_clock import RoundClock
 from subnet.coordinator.rounds import RoundHooks, Rounds
 from subnet.coordinator.stage_times import StageTimes
 from subnet.network_config import CoordinatorConfig
 from subnet.protocol import (
     Acceptance,
     Certify,
+    Delegated,
     Inspected,
     NodeFailure,
     NodeReady,
     QueryReply,
     RoundResult,
     Slices,
-    Stop,
+    StateRead,
 )
 
 _FORGET_ROUNDS = 64
 """Expired requests are forgotten every so many rounds."""
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Failure:
-    """Why no more rounds are made."""
-
-    message: str
-    exit_code: int
 
 
 @dataclass(slots=True, eq=False)
@@ -73,8 +70,9 @@ class Coordinator:
     ports: Ports
     pool: IngressPool
     driving: Driving
+    clock: RoundClock
     book: RequestBook = field(default_factory=RequestBook)
-    goals: list[Goal] = field(default_factory=list)
+    goals: Goals = field(init=False)
     failure: Failure | None = None
     broken: bool = False
     """An invariant was found broken after a round."""
@@ -92,6 +90,8 @@ class Coordinator:
     desk: ConsensusDesk = field(init=False)
     intake: Intake = field(init=False)
     door: Door = field(init=False)
+    calls: CallDesk = field(init=False)
+    delegations: Delegations = field(init=False)
     _dispatcher: Dispatcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,12 +99,17 @@ class Coordinator:
         per_node, slots = split_jobs(self.config.jobs, cores)
         dispatcher = Dispatcher(self.ports, slots)
         self.relay = Relay(self.ports)
+        self.goals = Goals(self.ports)
         self.desk = ConsensusDesk(self.network.plan.identity_seed, len(self.network.subnets))
         self.batches = BatchSource(
-            self.network, self.journal, self.pool, self.book, self.driving, self.desk, self.stages, self.replay_to
+            self.network, self.journal, self.pool, self.book, self.driving, self.desk, self.stages, self.replay_to, self.clock
         )
-        self.intake = Intake(self.network, self.pool, self.book, self.driving, self.relay, self.stages, self.advance)
+        self.intake = Intake(
+            self.network, self.pool, self.book, self.driving, self.relay, self.stages, self.clock, self.advance
+        )
         self.door = Door(self.network, self.intake, self.relay, self._can_ask, self.advance)
+        self.calls = CallDesk(self.ports, self.intake, self.door, self.book, self.relay, self.network)
+        self.delegations = Delegations(self.relay, self.network, self.ports)
         hooks = Hooks(batch=self.batches.encoded, lost=self._on_lost, fail=self.fail)
         self.keeper = NodeKeeper(self.network, self.config, self.ports, self.journal, dispatcher, hooks)
         self.keeper.max_in_flight = per_node
@@ -138,12 +143,7 @@ class Coordinator:
 
     def is_quiet(self) -> bool:
         """Whether nothing is under way: no message waits, travels or could be executed."""
-        return (
-            len(self.pool) == 0
-            and self.desk.is_quiet
-            and not any(subnet.has_work or subnet.slices for subnet in self.network.subnets)
-            and streams_are_quiet(self.network)
-        )
+        return len(self.pool) == 0 and self.desk.is_quiet and is_quiet(self.network)
 
     def is_idle(self) -> bool:
         """Whether no work is left; timers of canisters don't count once the workload is over."""
@@ -173,7 +173,7 @@ class Coordinator:
                 self._on_result(node, message)
             case Slices():
                 self.rounds.slices(node, message)
-            case QueryReply() | Acceptance() | Inspected():
+            case QueryReply() | Acceptance() | Inspected() | StateRead() | Delegated():
                 self.relay.answer(node, message)
             case NodeFailure():
                 node.last_words = message.reason
@@ -224,7 +224,7 @@ class Coordinator:
                 if node.phase is NodePhase.CATCHING_UP and node.height == self.network.height:
                     node.phase = NodePhase.LIVE
                     if subnet.signature:
-                        message = Certify(height=subnet.height, signature=subnet.signature)
+                        message = Certify(height=subnet.height, signature=subnet.signature, delegation=subnet.delegation)
                         self.ports.send_node(node.address, wire.encode(message))
         self.advance()
 
@@ -239,37 +239,55 @@ class Coordinator:
         if self.rounds.height or self.stopping or self.failure is not None:
             return
         self.door.ask()
-        if self.network.height == 0 and not self.keeper.all_live():
-            return
-        if self.driving.open_queries or self.intake.busy or self.door.asking:
+        if not self._may_begin():
             return
         if self.driving.problem is not None:
             self.fail(self.driving.problem, 2)
             return
-        if self.network.height >= self.replay_to and (not self._answer_goals() or not self.goals or self.replay_only):
+        if self.network.height >= self.replay_to and (
+            not self._answer_goals() or self.replay_only or not self._round_is_wanted()
+        ):
             return
         self._begin()
 
     def _can_ask(self) -> bool:
         """Whether nodes have reached the state that users' calls are about."""
-        return self.network.height >= self.replay_to and (self.network.height > 0 or self.keeper.all_live())
+        return self.network.height >= self.replay_to and self._can_start()
+
+    def _can_start(self) -> bool:
+        return self.network.height > 0 or self.keeper.all_live()
+
+    def _may_begin(self) -> bool:
+        """Whether nothing stands in the way of another round."""
+        if self.rounds.height or self.stopping or self.failure is not None:
+            return False
+        return self._can_start() and not (self.driving.open_queries or self.intake.busy or self.door.asking)
+
+    def _round_is_wanted(self) -> bool:
+        """In virtual time rounds are made while anyone waits for a goal, in live time when there is something to do."""
+        return self.wait_ns() == 0 if self.clock.live else len(self.goals) > 0
+
+    def wait_ns(self) -> int | None:
+        """How long a live network waits before it makes its next round; None while that doesn't depend on the clock."""
+        if not self.clock.live or self.network.height < self.replay_to or not self._may_begin():
+            return None
+        if self.goals.drive or not self.is_quiet():
+            return 0
+        if self.driving.will_send or not self.driving.installed:
+            return 0
+        return self.clock.wait_ns(self.network.now, (subnet.next_due_ns for subnet in self.network.subnets))
 
     def _answer_goals(self) -> bool:
         """Answer who has waited long enough; False when that has to wait for nodes that catch up."""
         idle = self.is_idle()
-        reached = [
-            goal
-            for goal in self.goals
-            if goal.is_reached(self.network.height, idle=idle, installed=self.driving.installed, book=self.book)
-        ]
+        reached = self.goals.take_reached(self.network.height, idle=idle, installed=self.driving.installed, book=self.book)
         if reached and not self.keeper.all_live():
+            self.goals.put_back(reached)
             return False
-        self.goals = [goal for goal in self.goals if goal not in reached]
         if reached:
             self.journal.commit()
             self.events.commit()
-        for goal in reached:
-            self.ports.reply(goal.address, cp.Advanced(height=self.network.height, time_ns=self.network.now, idle=idle))
+        self.goals.answer(reached, cp.Advanced(height=self.network.height, time_ns=self.network.now, idle=idle))
         return True
 
     def _begin(self) -> None:
@@ -278,16 +296,17 @@ class Coordinator:
         try:
             if not self.replay_only:
                 self.intake.drive(height)
-            batches = self.batches.make(height)
+            time_ns, batches = self.batches.make(height)
         except EnvelopeError as error:
             self.fail(f"{self.driving.sending()}: {error}", error.exit_code)
             return
         except NetworkError as error:
             self.fail(str(error), error.exit_code)
             return
-        self.rounds.begin(height, batches, fetch_slices=height >= self.replay_to)
+        self.clock.round_begins()
+        self.rounds.begin(height, time_ns, batches, fetch_slices=height >= self.replay_to)
         with self.stages("workload"):
-            self.driving.prepare(height + 1)
+            self.driving.prepare(height + 1, time_ns)
 
     # --- what rounds tell
 
@@ -305,7 +324,7 @@ class Coordinator:
         agreed = RecordedHeight(result.state_hash, result.root_hash, subnet.signature, subnet.randomness)
         recorded = self.journal.agreed(subnet.place, height) if height <= self.replay_to else None
         if recorded is not None and recorded != agreed:
-            self._on_replay_differs(subnet, height, recorded, agreed)
+            self.fail(replay_difference(subnet.plan.name, height, recorded, agreed), 3)
             return
         if not self.replay_only:
             with self.stages("journal"):
@@ -317,22 +336,18 @@ class Coordinator:
         for outcome in result.outcomes:
             self.book.answer(outcome, height)
             self.driving.answered(outcome, height)
-
-    def _on_replay_differs(self, subnet: Subnet, height: int, recorded: RecordedHeight, now: RecordedHeight) -> None:
-        what = "state hash" if recorded.state_hash != now.state_hash else "certification or random tape"
-        self.fail(
-            f"replay differs on subnet {subnet.plan.name} at height {height}: {what} was {recorded.state_hash.hex()}, "
-            f"now {now.state_hash.hex()}",
-            3,
-        )
+            self.calls.answered(outcome.message_id)
 
     def _on_finished(self) -> None:
         if self.failure is not None:
             return
+        self.calls.certify_answers()
+        self.delegations.refresh()
         if self.network.height % _FORGET_ROUNDS == 0:
+            ttl_ns = max(subnet.plan.limits.ingress_ttl_s for subnet in self.network.subnets) * NS_PER_SECOND
             self.pool.forget_expired(self.network.now)
-            ttl = max(subnet.plan.limits.ingress_ttl_s for subnet in self.network.subnets) * 1_000_000_000
-            self.book.forget_before(self.network.height - ttl // self.network.plan.block_interval_ns - 1)
+            self.book.forget(self.network.height, self.network.now, ttl_ns)
+            self.calls.forget()
         self._after_catching_up()
 
     def _on_diverged(self, subnet: Subnet, sides: tuple[tuple[int, ...], ...]) -> None:
@@ -355,11 +370,17 @@ class Coordinator:
         with contextlib.suppress(NetworkError):  # when it was the journal that failed
             self.journal.commit()
         self.events.commit()
-        for goal in self.goals:
-            self.ports.reply(goal.address, cp.Refused(message=message, exit_code=exit_code))
-        self.goals = []
+        self.goals.refuse_all(cp.Refused(message=message, exit_code=exit_code))
 
     # --- clients
+
+    def call(self, address: ReplyAddress, request: cp.Call) -> None:
+        """A call of an agent's; in virtual time it makes the rounds that it needs."""
+        self.clock.asked()
+        message_id = self.calls.call(address, request)
+        if message_id is not None and not self.clock.live:
+            self.goals.add(Goal.until_answered(message_id))
+        self.advance()
 
     def wait_for(self, address: ReplyAddress, request: cp.Advance) -> None:
         """A client wants rounds."""
@@ -367,22 +388,15 @@ class Coordinator:
         if self.failure is not None:
             self.ports.reply(address, cp.Refused(message=self.failure.message, exit_code=self.failure.exit_code))
         elif goal.is_endless():
-            self.ports.reply(
-                address, cp.Refused(message="advance needs a goal: rounds, a height, idle or messages", exit_code=2)
-            )
+            text = "advance needs a goal: rounds, a height, idle or messages"
+            self.ports.reply(address, cp.Refused(message=text, exit_code=2))
         else:
-            self.goals.append(goal)
+            self.goals.add(goal)
             self.advance()
 
     def stop(self, reason: str) -> None:
         """Ask all nodes to end; the processes that don't are ended by the zygote."""
-        self.stopping = self.keeper.stopping = True
-        raw = wire.encode(Stop(reason))
-        for subnet in self.network.subnets:
-            for node in subnet.nodes:
-                if node.address:
-                    self.ports.send_node(node.address, raw)
-        for goal in self.goals:
-            self.ports.reply(goal.address, cp.Refused(message=f"the network is stopping: {reason}"))
-        self.goals = []
+        self.stopping = True
+        self.keeper.stop(reason)
+        self.goals.refuse_all(cp.Refused(message=f"the network is stopping: {reason}"))
         self.events.record(self.network.height, "stopped", detail=reason)

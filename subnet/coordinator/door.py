@@ -75,6 +75,13 @@ class Door:
         self._queue.append(submission)
         self.ask()
 
+    def ask_about(self, place: int, message: Ingress, raw: bytes, done: Callable[[SubmitResult], None]) -> None:
+        """Ask about one call that is verified already."""
+        call = _Call(place, message, raw)
+        known = SubmitResult(message_id=message.message_id) if self.intake.knows(message) else None
+        self._queue.append(_Submission([call], [known], lambda results: done(results[0])))
+        self.ask()
+
     def _opened(self, raw: bytes, effective: CanisterId | None) -> tuple[_Call | None, SubmitResult | None]:
         try:
             place, message = self.intake.open(raw, effective)
@@ -105,7 +112,7 @@ class Door:
             good = isinstance(answer, Acceptance) and len(answer.refusals) == len(calls)
             for k, (position, call) in enumerate(zip(positions, calls, strict=True)):
                 if not isinstance(answer, Acceptance) or not good:
-                    submission.results[position] = SubmitResult(message_id=b"", problem=NOBODY)
+                    submission.results[position] = SubmitResult(message_id=call.message.message_id, problem=NOBODY)
                 elif answer.refusals[k] is not None:
                     refused = SubmitResult(message_id=call.message.message_id, refusal=answer.refusals[k])
                     submission.results[position] = refused

@@ -49,8 +49,8 @@ class Driver(Protocol):
     def problem(self) -> str | None:
         """Why it can't go on."""
 
-    def calls(self, height: int) -> tuple[list[DriverCall], list[DriverQuery]]:
-        """What to send before the batch of this height is made."""
+    def calls(self, height: int, now: int | None = None) -> tuple[list[DriverCall], list[DriverQuery]]:
+        """What to send before the batch of this height is made, when it is `now`; by default the virtual time before it."""
 
     def answered(self, token: int, outcome: IngressOutcome | QueryReply, height: int) -> None:
         """The outcome of a call or query, in the round of this height."""

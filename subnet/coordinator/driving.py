@@ -42,12 +42,14 @@ class Driving:
         """Why the network can't become what the topology says."""
         return self.bootstrap.problem
 
-    def send(self, height: int, submit: Callable[[DriverCall], bytes], ask: Callable[[DriverQuery, int], None]) -> None:
-        """Submit what is due before the batch of this height; `submit` gives the message id."""
+    def send(
+        self, height: int, now: int, submit: Callable[[DriverCall], bytes], ask: Callable[[DriverQuery, int], None]
+    ) -> None:
+        """Submit what is due before the batch of this height, when it is `now`; `submit` gives the message id."""
         driver: Driver = self.workload if self.bootstrap.finished else self.bootstrap
         if driver.finished:
             return
-        calls, queries = driver.calls(height)
+        calls, queries = driver.calls(height, now)
         for call in calls:
             self._by_message[submit(call)] = (driver, call.token)
         self.open_queries += len(queries)
@@ -58,10 +60,10 @@ class Driving:
         """What is being sent, for messages about what went wrong."""
         return "the workload's call is refused" if self.bootstrap.finished else self.bootstrap.sending()
 
-    def prepare(self, height: int) -> None:
-        """Do ahead what can be done ahead for this height, while the nodes are busy."""
+    def prepare(self, height: int, now: int) -> None:
+        """Do ahead what can be done ahead for this height, while the nodes are busy; it will be `now` then."""
         if self.bootstrap.finished:
-            self.workload.prepare(height)
+            self.workload.prepare(height, now)
 
     def answered(self, outcome: IngressOutcome, height: int) -> None:
         """A message has an outcome; those of other senders are passed over."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from configs.topology import key_seed
 from ic_types import bls
 from ic_types.identity import Ed25519Identity
-from ic_types.principal import CanisterId, NodeId, Principal
+from ic_types.principal import CanisterId, Principal
 from subnet.coordinator.chain_key_secrets import deal_chain_keys
 from subnet.coordinator.network_plan import NetworkPlan
 from subnet.network_config import CoordinatorConfig
@@ -61,13 +61,15 @@ def make_genesis(plan: NetworkPlan) -> Genesis:
         threshold = threshold_of(subnet.nodes)
         public_key, shares = bls.deal(key_seed(plan.identity_seed, f"subnet {subnet.name}"), subnet.nodes, threshold)
         first, last = canister_range(place, subnet.limits.canister_ids_per_subnet)
+        nodes = [_node_key(plan.identity_seed, subnet.name, index) for index in range(1, subnet.nodes + 1)]
         records.append(
             SubnetRecord(
                 subnet_id=Principal.self_authenticating(bls.to_der(public_key)),
                 name=subnet.name,
                 subnet_type=subnet.subnet_type,
                 public_key=public_key,
-                nodes=tuple(_node_id(plan.identity_seed, subnet.name, index) for index in range(1, subnet.nodes + 1)),
+                nodes=tuple(one.principal for one in nodes),
+                node_keys=tuple(one.public_key_der for one in nodes),
                 range_start=first,
                 range_end=last,
                 admins=subnet.admins,
@@ -81,8 +83,12 @@ def make_genesis(plan: NetworkPlan) -> Genesis:
     return Genesis(registry=registry, subnets=tuple(records), keys=tuple(keys))
 
 
-def _node_id(identity_seed: int, subnet: str, index: int) -> NodeId:
-    return Ed25519Identity(key_seed(identity_seed, f"node {subnet}/{index}")).principal
+def _node_secret(identity_seed: int, subnet: str, index: int) -> bytes:
+    return key_seed(identity_seed, f"node {subnet}/{index}")
+
+
+def _node_key(identity_seed: int, subnet: str, index: int) -> Ed25519Identity:
+    return Ed25519Identity(_node_secret(identity_seed, subnet, index))
 
 
 def node_config(
@@ -101,6 +107,7 @@ def node_config(
         fees=subnet.fees,
         genesis_time_ns=plan.genesis_time_ns,
         key_share=keys.shares[index - 1],
+        node_secret=_node_secret(plan.identity_seed, subnet.name, index),
         threshold=keys.threshold,
         coordinator_endpoint=config.nodes_endpoint or f"ipc://{config.socket_dir}/nodes",
         socket_dir=config.socket_dir,

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from configs.limits import SubnetLimits
 from ic_types import trace
-from ic_types.envelope import check_expiry, open_call
-from ic_types.errors import EnvelopeError
+from ic_types.errors import EnvelopeError, EnvelopeTooLarge
 from ic_types.messages import Ingress
-from ic_types.principal import MANAGEMENT_CANISTER, CanisterId
-from ic_types.units import NS_PER_SECOND, TimeNs
+from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal
+from ic_types.units import NS_PER_SECOND
+from subnet.authentication.requests import check_expiry, open_call
 from subnet.protocol import SubnetRecord
 
 MAX_INSTALL_BYTES = 102 << 20
@@ -38,8 +38,16 @@ class PooledMessage:
 class IngressPool:
     """Calls per subnet; subnets are numbered in topology order."""
 
-    def __init__(self, subnets: Sequence[SubnetRecord], limits: Sequence[SubnetLimits], *, any_expiry: bool = False) -> None:
+    def __init__(
+        self,
+        subnets: Sequence[SubnetRecord],
+        limits: Sequence[SubnetLimits],
+        *,
+        root_key: bytes = b"",
+        any_expiry: bool = False,
+    ) -> None:
         self._limits = limits
+        self._root_key = root_key
         self._any_expiry = any_expiry
         self._ranges = [(_index(subnet.range_start), _index(subnet.range_end)) for subnet in subnets]
         self._waiting: list[deque[PooledMessage]] = [deque() for _ in subnets]
@@ -68,21 +76,31 @@ class IngressPool:
 
         Raises: EnvelopeError when form, signature, expiry, size or destination is wrong.
         """
-        message = open_call(raw, effective)
+        message = open_call(raw, effective, now=now, root_key=self._root_key)
         trace.emit("subnet.coordinator.ingress_pool.open", message.message_id, message.method)
         target = effective if message.receiver == MANAGEMENT_CANISTER else message.receiver
         subnet = default_subnet if target is None else self.subnet_of(target)
         if subnet is None:
             raise EnvelopeError(f"canister {target} is in no subnet's range; `icsim status` lists the canisters")
+        self._check(raw, message, subnet, now)
+        return subnet, message
+
+    def open_at(self, raw: bytes, effective: Principal, subnet: int, now: int) -> Ingress:
+        """As `open`, for a call that came for this canister or subnet."""
+        message = open_call(raw, effective, now=now, root_key=self._root_key)
+        trace.emit("subnet.coordinator.ingress_pool.open", message.message_id, message.method)
+        self._check(raw, message, subnet, now)
+        return message
+
+    def _check(self, raw: bytes, message: Ingress, subnet: int, now: int) -> None:
         limits = self._limits[subnet]
         # Not in the spec: large modules are installed whole here; the real network takes them in chunks.
         install = message.receiver == MANAGEMENT_CANISTER and message.method == "install_code"
         most = MAX_INSTALL_BYTES if install else limits.max_payload
         if len(raw) > most:
-            raise EnvelopeError(f"the envelope has {len(raw)} bytes; at most {most} are allowed")
+            raise EnvelopeTooLarge(f"the envelope has {len(raw)} bytes; at most {most} are allowed")
         if not self._any_expiry:
-            check_expiry(message.expiry, TimeNs(now), limits.ingress_ttl_s * NS_PER_SECOND)
-        return subnet, message
+            check_expiry(message.expiry, now, limits.ingress_ttl_s * NS_PER_SECOND)
 
     def knows(self, message_id: bytes) -> bool:
         """Whether this message waits, or was taken and hasn't expired."""

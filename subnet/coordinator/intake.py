@@ -16,6 +16,7 @@ from subnet.coordinator.ingress_pool import IngressPool, PooledMessage
 from subnet.coordinator.network_state import Network
 from subnet.coordinator.relay import Relay
 from subnet.coordinator.requests import RequestBook
+from subnet.coordinator.round_clock import RoundClock
 from subnet.coordinator.stage_times import StageTimes
 from subnet.protocol import QueryReply, QueryRequest
 
@@ -30,6 +31,7 @@ class Intake:
     driving: Driving
     relay: Relay
     stages: StageTimes
+    clock: RoundClock
     wake: Callable[[], None]
     """Called when the last open query of the workload is answered, so that rounds may go on."""
     busy: bool = False
@@ -42,7 +44,7 @@ class Intake:
         """
         root = self.network.by_id[self.network.genesis.registry.root]
         with self.stages("check envelopes"):
-            return self.pool.open(raw, effective, self.network.now, root)
+            return self.pool.open(raw, effective, self.clock.users_now(self.network.now), root)
 
     def knows(self, message: Ingress) -> bool:
         """Whether the call came before; sending again is safe and changes nothing."""
@@ -62,7 +64,7 @@ class Intake:
         self.busy = True
         try:
             with self.stages("workload"):
-                self.driving.send(height, self._submit_own, self._ask_own)
+                self.driving.send(height, self.network.now, self._submit_own, self._ask_own)
         finally:
             self.busy = False
 

@@ -17,7 +17,7 @@ from ic_types import trace
 from ic_types.errors import BadInput, NetworkError
 
 FILE_NAME = "journal.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _COMMIT_SECONDS = 1.0
 _SCHEMA = """
 CREATE TABLE genesis (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -25,6 +25,7 @@ CREATE TABLE batches (subnet INTEGER, height INTEGER, batch BLOB NOT NULL, PRIMA
 CREATE TABLE empty_runs (subnet INTEGER, first INTEGER, last INTEGER NOT NULL, PRIMARY KEY (subnet, first)) WITHOUT ROWID;
 CREATE TABLE ingress (subnet INTEGER, height INTEGER, place INTEGER, arrival INTEGER, envelope BLOB NOT NULL,
   PRIMARY KEY (subnet, height, place)) WITHOUT ROWID;
+CREATE TABLE times (height INTEGER PRIMARY KEY, time INTEGER NOT NULL);
 CREATE TABLE heights (subnet INTEGER, height INTEGER, state_hash BLOB NOT NULL, root_hash BLOB NOT NULL,
   signature BLOB NOT NULL, randomness BLOB NOT NULL, PRIMARY KEY (subnet, height)) WITHOUT ROWID;
 """
@@ -49,6 +50,13 @@ class RecordedHeight:
     """Threshold signature over the root hash."""
     randomness: bytes
     """For the next height."""
+
+
+def replay_difference(subnet: str, height: int, recorded: RecordedHeight, now: RecordedHeight) -> str:
+    """What differs when a height is executed again, in words."""
+    what = "state hash" if recorded.state_hash != now.state_hash else "certification or random tape"
+    was = f"{what} was {recorded.state_hash.hex()}, now {now.state_hash.hex()}"
+    return f"replay differs on subnet {subnet} at height {height}: {was}"
 
 
 class Journal:
@@ -111,14 +119,18 @@ class Journal:
         found: bytes = self._db.execute("SELECT value FROM genesis WHERE key = 'genesis'").fetchone()[0]
         return found
 
-    def record_round(self, height: int, batches: Sequence[RecordedBatch]) -> None:
+    def record_round(self, height: int, batches: Sequence[RecordedBatch], time_ns: int | None = None) -> None:
         """Record the batches of all subnets for this height; they are on disk afterwards unless all are empty.
+
+        `time_ns` is their time, if it doesn't follow from the height.
 
         Raises: NetworkError when they can't be written, e.g. since the disk is full.
         """
         trace.emit("subnet.coordinator.journal.record_round", b"", str(height))
         with self._writing():
             self._begin()
+            if time_ns is not None:
+                self._db.execute("INSERT INTO times VALUES (?, ?)", (height, time_ns))
             for subnet, batch in enumerate(batches):
                 if batch.raw is None:
                     self._extend_run(subnet, height)
@@ -161,6 +173,11 @@ class Journal:
     def batch(self, subnet: int, height: int) -> bytes | None:
         """The encoded batch; None for a round without input."""
         row = self._db.execute("SELECT batch FROM batches WHERE subnet = ? AND height = ?", (subnet, height)).fetchone()
+        return row[0] if row else None
+
+    def time(self, height: int) -> int | None:
+        """Batch time of this height, if it doesn't follow from the height."""
+        row = self._db.execute("SELECT time FROM times WHERE height = ?", (height,)).fetchone()
         return row[0] if row else None
 
     def agreed(self, subnet: int, height: int) -> RecordedHeight | None:

@@ -91,7 +91,7 @@ class CoordinatorProcess:
         next_tick = time.monotonic()
         while not self._is_over():
             with stages("wait"):
-                ready = dict(poller.poll(_TICK_MS if self.stop_by is None else 20))
+                ready = dict(poller.poll(self._patience_ms()))
             try:
                 if transport.nodes in ready:
                     self._serve_nodes()
@@ -101,12 +101,20 @@ class CoordinatorProcess:
                     self._serve_clients()
             except NetworkError as error:
                 self.coordinator.fail(str(error), error.exit_code)
+            if self.coordinator.wait_ns() == 0:
+                self.coordinator.advance()
             if time.monotonic() >= next_tick:
                 self.coordinator.on_tick()
                 next_tick = time.monotonic() + _TICK_MS / 1000
         if self.desk.stop_asked is not None:
             transport.reply(self.desk.stop_asked, cp.Done())
         return 0
+
+    def _patience_ms(self) -> int:
+        """How long to wait for messages: until the next tick, or the next round of a live network."""
+        wait = self.coordinator.wait_ns()
+        most = _TICK_MS if self.stop_by is None else 20
+        return most if wait is None else min(most, -(-wait // 1_000_000))
 
     def _is_over(self) -> bool:
         if not self.coordinator.stopping:

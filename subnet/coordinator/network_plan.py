@@ -71,6 +71,10 @@ class NetworkPlan:
     topology_digest: str = ""
     """Of the topology it was made from, workload included."""
 
+    def virtual_time_at(self, height: int) -> int:
+        """Batch time of a height in virtual time."""
+        return self.genesis_time_ns + height * self.block_interval_ns
+
     def seed_bytes(self) -> bytes:
         """What enters the genesis randomness."""
         return self.seed.to_bytes(8, "big")

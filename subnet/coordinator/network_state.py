@@ -75,6 +75,8 @@ class Subnet:
     heads: dict[SubnetId, StreamHead] = field(default_factory=dict)
     has_work: bool = False
     next_due_ns: int = 0
+    delegation: bytes = b""
+    """The root subnet's word for this subnet, for its nodes."""
     slices: list[CertifiedSlice] = field(default_factory=list)
     """For the next batch."""
     results: dict[int, RoundResult] = field(default_factory=dict)
@@ -98,6 +100,14 @@ class Subnet:
                 sums[name] = sums.get(name, 0) + value
 
 
+@dataclass(slots=True)
+class Failure:
+    """Why no more rounds are made."""
+
+    message: str
+    exit_code: int
+
+
 @dataclass(slots=True, eq=False)
 class Network:
     """The whole network."""
@@ -107,16 +117,13 @@ class Network:
     subnets: list[Subnet]
     height: int = 0
     """Last finished height, the same on all subnets."""
+    now: int = 0
+    """Batch time of the last finished round."""
     by_id: dict[SubnetId, int] = field(default_factory=dict)
 
-    def time_at(self, height: int) -> int:
-        """Batch time of a height."""
-        return self.plan.genesis_time_ns + height * self.plan.block_interval_ns
-
-    @property
-    def now(self) -> int:
-        """Batch time of the last finished round."""
-        return self.time_at(self.height)
+    def virtual_time_at(self, height: int) -> int:
+        """Batch time of a height in virtual time; what differs from it is in the journal."""
+        return self.plan.virtual_time_at(height)
 
 
 def new_network(plan: NetworkPlan, genesis: Genesis) -> Network:
@@ -127,4 +134,4 @@ def new_network(plan: NetworkPlan, genesis: Genesis) -> Network:
         randomness = genesis_randomness(plan.seed_bytes(), record.subnet_id)
         subnets.append(Subnet(place, subnet, record, keys, nodes, randomness=randomness))
     by_id = {record.subnet_id: place for place, record in enumerate(genesis.subnets)}
-    return Network(plan, genesis, subnets, by_id=by_id)
+    return Network(plan, genesis, subnets, now=plan.genesis_time_ns, by_id=by_id)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from ic_types import wire
 from subnet.coordinator.dispatcher import Dispatcher
 from subnet.coordinator.genesis import node_config
 from subnet.coordinator.journal import Journal
@@ -18,7 +19,7 @@ from subnet.coordinator.network_state import Network, Node, NodePhase, Subnet
 from subnet.coordinator.ports import Ports
 from subnet.network_config import CoordinatorConfig
 from subnet.process_tools import describe_status
-from subnet.protocol import NodeReady, RoundResult
+from subnet.protocol import NodeReady, RoundResult, Stop
 
 _WINDOW = 8
 """Batches sent ahead to a node that catches up."""
@@ -141,6 +142,14 @@ class NodeKeeper:
         if self._network.height == 0 and not any(n.phase is NodePhase.LIVE for n in subnet.nodes):
             return all(n.stalled_restarts > _MAX_STALLED_RESTARTS for n in subnet.nodes)
         return len(subnet.live()) < subnet.keys.threshold
+
+    def stop(self, reason: str) -> None:
+        """Ask all nodes to end; none is started again."""
+        self.stopping = True
+        raw = wire.encode(Stop(reason))
+        for node in self._nodes():
+            if node.address:
+                self._ports.send_node(node.address, raw)
 
     def kill(self, node: Node) -> None:
         """End a node process; its end is noticed as any other."""

@@ -39,3 +39,6 @@ class Ports(Protocol):
 
     def clock(self) -> float:
         """Seconds, monotonic; for safety nets and figures, never for a decision that state depends on."""
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970: the time of live networks, recorded with every batch."""

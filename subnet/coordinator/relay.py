@@ -12,10 +12,21 @@ from typing import TypeAlias
 from ic_types import wire
 from subnet.coordinator.network_state import Node, Subnet
 from subnet.coordinator.ports import Ports
-from subnet.protocol import Acceptance, AcceptanceRequest, Inspect, Inspected, QueryReply, QueryRequest
+from subnet.protocol import (
+    Acceptance,
+    AcceptanceRequest,
+    Delegate,
+    Delegated,
+    Inspect,
+    Inspected,
+    QueryReply,
+    QueryRequest,
+    ReadState,
+    StateRead,
+)
 
-Question: TypeAlias = QueryRequest | AcceptanceRequest | Inspect
-Answer: TypeAlias = QueryReply | Acceptance | Inspected
+Question: TypeAlias = QueryRequest | AcceptanceRequest | Inspect | ReadState | Delegate
+Answer: TypeAlias = QueryReply | Acceptance | Inspected | StateRead | Delegated
 Receiver: TypeAlias = Callable[[Answer | None], None]
 """Called with the answer, or None when no node is left that could give one."""
 

@@ -40,6 +40,8 @@ class RequestBook:
     """Outcomes of messages that nobody submitted; must stay zero."""
     latency_rounds: Counter[int] = field(default_factory=Counter)
     _answered: deque[bytes] = field(default_factory=deque)
+    _marks: deque[tuple[int, int]] = field(default_factory=deque)
+    """Times and heights."""
 
     @property
     def pending(self) -> int:
@@ -86,6 +88,12 @@ class RequestBook:
         """Whether it has an outcome; unknown messages never get one, so they count as answered."""
         request = self.requests.get(message_id)
         return request is None or request.status not in ("received", "processing")
+
+    def forget(self, height: int, now: int, ttl_ns: int) -> None:
+        """Called every so many rounds, with height and time: drop what was answered more than the TTL ago."""
+        self._marks.append((now, height))
+        while self._marks[0][0] < now - ttl_ns:
+            self.forget_before(self._marks.popleft()[1])
 
     def forget_before(self, height: int) -> None:
         """Drop messages answered before this height: their status has expired."""

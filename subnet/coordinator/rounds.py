@@ -60,6 +60,8 @@ class Rounds:
     stages: StageTimes = field(default_factory=StageTimes)
     height: int = 0
     """Of the round in work; 0 between rounds."""
+    time_ns: int = 0
+    """Batch time of the round in work."""
     fetch_slices: bool = True
     _halted: bool = False
     """Nodes differ, so nothing is certified any more."""
@@ -70,9 +72,9 @@ class Rounds:
     _fetched: dict[int, list[CertifiedSlice]] = field(default_factory=dict)
     """By receiving subnet."""
 
-    def begin(self, height: int, batches: Sequence[tuple[bytes, bytes]], *, fetch_slices: bool) -> None:
+    def begin(self, height: int, time_ns: int, batches: Sequence[tuple[bytes, bytes]], *, fetch_slices: bool) -> None:
         """Send each subnet its encoded batch; the second of each pair is the batch's randomness."""
-        self.height, self.fetch_slices = height, fetch_slices
+        self.height, self.time_ns, self.fetch_slices = height, time_ns, fetch_slices
         self._open = {subnet.place for subnet in self.network.subnets}
         for subnet, (raw, tape) in zip(self.network.subnets, batches, strict=True):
             subnet.results, subnet.current_randomness, subnet.slices = {}, tape, []
@@ -180,7 +182,7 @@ class Rounds:
 
     def _send_certification(self, subnet: Subnet) -> None:
         fetch = self._fetches.get(subnet.place)
-        plain = wire.encode(Certify(height=self.height, signature=subnet.signature))
+        plain = wire.encode(Certify(height=self.height, signature=subnet.signature, delegation=subnet.delegation))
         for node in subnet.live():
             if fetch is None or node is not fetch.node:
                 self.ports.send_node(node.address, plain)
@@ -189,7 +191,7 @@ class Rounds:
 
     def _ask(self, subnet: Subnet, fetch: _Fetch) -> None:
         requests = tuple(request for _, request in fetch.requests)
-        message = Certify(height=self.height, signature=subnet.signature, slices=requests)
+        message = Certify(height=self.height, signature=subnet.signature, slices=requests, delegation=subnet.delegation)
         self.ports.send_node(fetch.node.address, wire.encode(message))
 
     def slices(self, node: Node, message: Slices) -> None:
@@ -212,7 +214,7 @@ class Rounds:
             subnet = self.network.subnets[receiver]
             subnet.slices = list(fitting_slices(self.network, subnet, slices, self.height))
         self._fetched = {}
-        self.network.height, self.height = self.height, 0
+        self.network.height, self.network.now, self.height = self.height, self.time_ns, 0
         self.hooks.finished()
 
 

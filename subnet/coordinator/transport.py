@@ -16,9 +16,20 @@ from ic_types.errors import WireError
 from subnet.control_protocol import CONTROL_SOCKET
 from subnet.coordinator.ports import ReplyAddress
 from subnet.coordinator.processes import ZygoteLine
-from subnet.protocol import Acceptance, Inspected, NodeConfig, NodeFailure, NodeReady, QueryReply, RoundResult, Slices
+from subnet.protocol import (
+    Acceptance,
+    Delegated,
+    Inspected,
+    NodeConfig,
+    NodeFailure,
+    NodeReady,
+    QueryReply,
+    RoundResult,
+    Slices,
+    StateRead,
+)
 
-FROM_NODES = (NodeReady, RoundResult, Slices, QueryReply, Acceptance, Inspected, NodeFailure)
+FROM_NODES = (NodeReady, RoundResult, Slices, QueryReply, Acceptance, Inspected, StateRead, Delegated, NodeFailure)
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +85,10 @@ class Transport:
     def clock(self) -> float:
         """Seconds, monotonic."""
         return time.monotonic()
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return time.time_ns()
 
     # --- incoming
 

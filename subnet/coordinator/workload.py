@@ -56,7 +56,7 @@ class Workload:
     _tokens: dict[int, PhaseProgress] = field(default_factory=dict)
     _last_token: int = 0
     _ahead: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
-    """Envelopes that are signed already, by phase, number and height."""
+    """Envelopes that are signed already, by phase, number and the time at which they are sent."""
     _constant: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,8 +87,9 @@ class Workload:
             ends[phase.name] = ends.get(phase.after or "", 0) + phase.start_round + phase.rounds
         return max(ends.values(), default=0)
 
-    def calls(self, height: int) -> tuple[list[DriverCall], list[DriverQuery]]:
-        """Calls and queries of this round, phase by phase."""
+    def calls(self, height: int, now: int | None = None) -> tuple[list[DriverCall], list[DriverQuery]]:
+        """Calls and queries of this round, phase by phase; `now` is the network's time before it, by default virtual."""
+        now = self.plan.virtual_time_at(height - 1) if now is None else now
         if self.start_height is None:
             self.start_height = height
         calls: list[DriverCall] = []
@@ -100,20 +101,21 @@ class Workload:
             assert progress.start_height is not None, "a phase that has started knows when"
             end = min(phase.calls, (height - progress.start_height + 1) * phase.calls_per_round)
             for number in range(first, end):
-                self._add(progress, number, height, calls, queries)
+                self._add(progress, number, now, calls, queries)
             progress.sent = max(first, end)
         return calls, queries
 
-    def prepare(self, height: int) -> None:
-        """Sign ahead the calls of phases that have started."""
+    def prepare(self, height: int, now: int | None = None) -> None:
+        """Sign ahead the calls of this height, of phases that have started; `now` as for `calls`."""
+        now = self.plan.virtual_time_at(height - 1) if now is None else now
         for progress in self.progress.values():
             if progress.start_height is None or progress.start_height > height or progress.phase.kind == "query":
                 continue
             end = min(progress.phase.calls, (height - progress.start_height + 1) * progress.phase.calls_per_round)
             for number in range(progress.sent, end):
-                key = (progress.phase.name, number, height)
+                key = (progress.phase.name, number, now)
                 if key not in self._ahead:
-                    self._ahead[key] = self._envelope(progress.phase, number, height)
+                    self._ahead[key] = self._envelope(progress.phase, number, now)
 
     def _has_started(self, progress: PhaseProgress, height: int) -> bool:
         if progress.start_height is None:
@@ -125,16 +127,14 @@ class Workload:
                 progress.start_height = begin + progress.phase.start_round
         return progress.start_height is not None and progress.start_height <= height
 
-    def _add(
-        self, progress: PhaseProgress, number: int, height: int, calls: list[DriverCall], queries: list[DriverQuery]
-    ) -> None:
+    def _add(self, progress: PhaseProgress, number: int, now: int, calls: list[DriverCall], queries: list[DriverQuery]) -> None:
         self._last_token += 1
         self._tokens[self._last_token] = progress
         if progress.phase.kind == "query":
             queries.append(self._query(progress.phase, number))
             return
-        ahead = self._ahead.pop((progress.phase.name, number, height), None)
-        calls.append(DriverCall(self._last_token, ahead or self._envelope(progress.phase, number, height)))
+        ahead = self._ahead.pop((progress.phase.name, number, now), None)
+        calls.append(DriverCall(self._last_token, ahead or self._envelope(progress.phase, number, now)))
 
     def _query(self, phase: WorkloadPhase, number: int) -> DriverQuery:
         call = phase.call(number)
@@ -142,14 +142,14 @@ class Workload:
         target = self._names.canister(call.canister)
         return DriverQuery(self._last_token, sender, target, phase.method, self._argument(phase, call))
 
-    def _envelope(self, phase: WorkloadPhase, number: int, height: int) -> bytes:
+    def _envelope(self, phase: WorkloadPhase, number: int, now: int) -> bytes:
         call = phase.call(number)
         return build_call(
             identity_named(self.plan.identity_seed, call.caller),
             canister_id=self._names.canister(call.canister),
             method=phase.method,
             arg=self._argument(phase, call),
-            expiry=TimeNs(self.plan.genesis_time_ns + (height - 1) * self.plan.block_interval_ns + self._ttl_ns),
+            expiry=TimeNs(now + self._ttl_ns),
             nonce=hashlib.sha256(f"{phase.name}/{number}".encode()).digest()[:16],
         )
 

@@ -16,7 +16,7 @@ from ic_types import wire
 from ic_types.errors import BadInput, NetworkError
 from subnet.coordinator.plan_reader import encode_phases, read_plan
 from subnet.lab import run_dir
-from subnet.launch import RunningNetwork, start_network
+from subnet.launch import Listening, RunningNetwork, start_network
 from subnet.network_config import CoordinatorConfig
 
 
@@ -112,12 +112,12 @@ def running(config: CoordinatorConfig) -> Iterator[RunningNetwork]:
             run_dir.release(Path(config.out_dir))
 
 
-def launch(config: CoordinatorConfig, *, background: bool = False) -> RunningNetwork:
+def launch(config: CoordinatorConfig, *, background: bool = False, http: Listening | None = None) -> RunningNetwork:
     """Start a network and wait until it answers.
 
     Raises: BadInput when the network can't be, as configured; NetworkError when it ended at once.
     """
-    network = start_network(config, background=background)
+    network = start_network(config, background=background, http=http)
     try:
         if config.out_dir is not None:
             run_dir.claim(Path(config.out_dir), network.process.pid)

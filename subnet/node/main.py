@@ -26,24 +26,29 @@ from ic_types.trace import TraceEvent
 from sandbox import artefacts, kernel
 from sandbox.controller import SandboxController
 from sandbox.launcher import ZygoteLauncher
-from subnet.node import inspection
+from subnet.node import certificates, inspection
 from subnet.node.driver import Driver
 from subnet.node.replica import Replica
 from subnet.protocol import (
     AcceptanceRequest,
     Batch,
     Certify,
+    Delegate,
     Inspect,
     NodeConfig,
     NodeFailure,
     NodeReady,
     QueryRequest,
+    ReadState,
+    StateRead,
     Stop,
 )
 
 PR_SET_PDEATHSIG = 1
-REQUESTS = (Batch, Certify, QueryRequest, AcceptanceRequest, Inspect, Stop)
+REQUESTS = (Batch, Certify, QueryRequest, AcceptanceRequest, ReadState, Delegate, Inspect, Stop)
 IDLE_POLL_MS = 1000
+GIVE_UP_POLLS = 10
+"""A certification that hasn't come by then never will."""
 Question: TypeAlias = QueryRequest | AcceptanceRequest
 """Answered on the last certified height, beside rounds."""
 KEPT_BYTES = 8 << 20
@@ -77,10 +82,13 @@ class NodeProcess:
             reuse_instances=config.reuse_instances,
         )
         self.driver = Driver(self.controller, config.limits)
-        self.driver.on_wait = lambda: self.receive(0)
+        self.driver.on_wait = self.look_for_requests
         self.replica = Replica(config, self.driver)
         self.later: deque[object] = deque()
+        self.uncertified: list[QueryRequest | ReadState | Delegate] = []
+        """Requests that wait until the newest state is certified."""
         self.running = True
+        self.idle_polls = 0
         self.trace: list[TraceEvent] = []
         if config.trace:
             trace.set_sink(self.trace.append)
@@ -98,22 +106,32 @@ class NodeProcess:
             if self.driver.busy:
                 self.driver.step(5)
                 self.receive(0)
+            elif self.receive(IDLE_POLL_MS):
+                self.idle_polls = 0
             else:
-                self.receive(IDLE_POLL_MS)
+                self.idle_polls += 1
+                if self.idle_polls == GIVE_UP_POLLS:
+                    self.serve_uncertified()  # the coordinator has stopped making rounds
         self.controller.close()
         self.context.destroy(linger=500)
 
-    def receive(self, timeout_ms: int) -> None:
-        """Take in what has arrived: queries start at once, everything else waits for its turn."""
+    def look_for_requests(self) -> None:
+        """Between the waits of a round."""
+        self.receive(0)
+
+    def receive(self, timeout_ms: int) -> bool:
+        """Take in what has arrived: queries start at once, everything else waits for its turn. False if nothing has."""
         if not self.socket.poll(timeout_ms):
-            return
+            return False
         while True:
             try:
                 raw = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                return True
             request = wire.decode(raw, *REQUESTS)
-            if isinstance(request, QueryRequest | AcceptanceRequest):
+            if isinstance(request, QueryRequest) and not self.replica.may_certify_data:
+                self.uncertified.append(request)  # it may ask for the certificate of its data
+            elif isinstance(request, QueryRequest | AcceptanceRequest):
                 self.ask(request)
             else:
                 self.later.append(request)
@@ -128,6 +146,12 @@ class NodeProcess:
                 slices = self.replica.certify(request)
                 if request.slices:
                     self.send(slices)
+                self.serve_uncertified()
+            case ReadState() | Delegate():
+                if self.replica.is_certified:
+                    self.certify_part(request)
+                else:
+                    self.uncertified.append(request)
             case Inspect():
                 self.send(inspection.inspect(self.replica, self.controller, request))
             case Stop():
@@ -140,6 +164,25 @@ class NodeProcess:
         replica = self.replica
         rule = replica.query(request) if isinstance(request, QueryRequest) else replica.accept(request)
         self.driver.start_query(rule, self.send)
+
+    def serve_uncertified(self) -> None:
+        """Carry out what has waited for a certification."""
+        waiting, self.uncertified = self.uncertified, []
+        for request in waiting:
+            if isinstance(request, QueryRequest):
+                self.ask(request)
+            else:
+                self.certify_part(request)
+
+    def certify_part(self, request: ReadState | Delegate) -> None:
+        """Answer with a certificate, or that there is none."""
+        replica = self.replica
+        if isinstance(request, Delegate):
+            self.send(certificates.delegate(replica.state, replica.certified.signature, request))
+        elif not replica.is_certified:
+            self.send(StateRead(cookie=request.cookie, http_status=503, problem="Certified state is not available yet."))
+        else:
+            self.send(certificates.read_state(replica.state, replica.certified.signature, request))
 
     def take_trace(self) -> tuple[tuple[str, bytes, str], ...]:
         """Trace events since the last call."""

@@ -15,17 +15,18 @@ import structlog
 from ic_types import bls, trace
 from ic_types.consensus_calls import OutcallRequest, SignatureRequest
 from ic_types.errors import SandboxFailure
+from ic_types.identity import Ed25519Identity
 from ic_types.principal import CanisterId
 from ic_types.reject import Payload, Reject, RejectCode, Reply
 from message_routing.ingress_history import IngressState, IngressStatus
 from sandbox.protocol import Environment
 from scheduler.effects import Effects
 from scheduler.query import QueryRun, execute_query
-from subnet.certification.certificate import make_certificate
+from subnet.certification.certificate import Delegation, make_certificate
 from subnet.management.context import QueryView
 from subnet.management.installs import InstallRuns
 from subnet.management.queries import answer_query
-from subnet.node import acceptance, tree_update
+from subnet.node import acceptance, certificates, tree_update
 from subnet.node.certified_state import CertifiedState
 from subnet.node.driver import Driver
 from subnet.node.faults import FaultPlan, parse_faults
@@ -73,6 +74,7 @@ class Replica:
         self.certified = CertifiedState(self.state)
         """What queries see."""
         self.previous_root: bytes | None = None
+        self.identity = Ed25519Identity(config.node_secret) if config.node_secret else None
         tree_update.set_network(self.state)
 
     # --- a round
@@ -172,6 +174,8 @@ class Replica:
         """The state of this height is certified: queries see it now, and slices of its streams may be made."""
         if request.height == self.state.height:
             self.certified.certify(request.signature)
+            if request.delegation:
+                self.certified.delegation = Delegation(self.config.subnet, request.delegation)
         return Slices(height=request.height, slices=tuple(self._slice(request, k) for k in range(len(request.slices))))
 
     def _slice(self, request: Certify, position: int) -> CertifiedSlice | None:
@@ -209,15 +213,19 @@ class Replica:
         except SandboxFailure as failure:
             payload = Reject(RejectCode.SYS_TRANSIENT, str(failure))
         if isinstance(payload, Reply):
-            return replace(answer, reply=payload.data)
-        why = _refusal(payload)
-        return replace(
-            answer,
-            status="rejected",
-            reject_code=why.reject_code,
-            reject_message=why.reject_message,
-            error_code=why.error_code,
-        )
+            answer = replace(answer, reply=payload.data)
+        else:
+            why = _refusal(payload)
+            answer = replace(
+                answer,
+                status="rejected",
+                reject_code=why.reject_code,
+                reject_message=why.reject_message,
+                error_code=why.error_code,
+            )
+        if not request.request_id or self.identity is None:
+            return answer
+        return certificates.sign_answer(answer, request.request_id, self.identity)
 
     def _execute_query(self, request: QueryRequest) -> Effects[Payload]:
         certified = self.certified
@@ -249,10 +257,20 @@ class Replica:
         index = self.config.node_index
         return Acceptance(cookie=request.cookie, refusals=tuple(refusals), node_index=index, height=height)
 
+    @property
+    def is_certified(self) -> bool:
+        """Whether the state as it is, is the certified one."""
+        return self.certified.height == self.state.height and bool(self.certified.signature)
+
+    @property
+    def may_certify_data(self) -> bool:
+        """Whether queries get the certificate that they may ask for; they do except between a round and its certification."""
+        return self.certified.can_certify or not self.certified.height
+
     def read_state(self, path: tuple[bytes, ...]) -> bytes:
         """Certificate of one path at the last certified height; empty unless the newest state is certified."""
         certified = self.certified
-        if certified.height != self.state.height or not certified.signature:
+        if not self.is_certified:
             return b""
         return make_certificate(self.state.tree, [path] if path else [], certified.signature, certified.delegation)
 

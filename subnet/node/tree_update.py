@@ -5,15 +5,22 @@ Rule module. Spec: interface spec, "The system state tree". Costs what was touch
 
 from __future__ import annotations
 
-from ic_types.principal import CanisterId
+from ic_types.principal import CanisterId, Principal
 from message_routing.ingress_history import IngressStatus
 from scheduler.canister import Canister
 from subnet.certification.state_tree import StateTree, SubnetMetrics
 from subnet.state.replicated_state import ReplicatedState
 
+BOUNDARY_NODE = Principal.self_authenticating(b"icsim api boundary node")
+"""The one boundary that every network has: its gateway, on this machine."""
+
 
 def set_network(state: ReplicatedState) -> None:
     """The parts that stay as they are from genesis on."""
+    own = state.own
+    for node_id, key in zip(own.nodes, own.node_keys, strict=False):
+        state.tree.set_node(own.subnet_id, node_id, key)
+    state.tree.set_boundary_node(BOUNDARY_NODE, domain="localhost", ipv4="127.0.0.1", ipv6="::1")
     for record in state.network.subnets:
         state.tree.set_subnet(
             record.subnet_id,
@@ -58,13 +65,17 @@ def set_canister(tree: StateTree, canister: Canister) -> None:
     """`/canister/<id>`."""
     execution = canister.execution
     if execution is None:
-        tree.set_canister(canister.canister_id, controllers=canister.settings.controllers, module_hash=None)
+        tree.set_canister(
+            canister.canister_id, controllers=canister.settings.controllers, module_hash=None, created=canister.created
+        )
         return
     tree.set_canister(
         canister.canister_id,
         controllers=canister.settings.controllers,
         module_hash=execution.module.module_hash,
         certified_data=canister.certified_data,
+        created=canister.created,
+        last_install=canister.last_install,
         metadata={section.name: section.content for section in execution.module.custom_sections},
     )
 

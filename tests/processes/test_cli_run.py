@@ -175,7 +175,7 @@ def test_heartbeats_and_timers_do_not_keep_a_run_going(tmp_path: Path) -> None:
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     """A second network can't write where one is running; the message names the culprit and the remedy."""
     topology = write(tmp_path, COUNTER)
-    assert icsim(tmp_path, "up", topology, "--background", "--out", "out", "--quiet").returncode == 0
+    assert icsim(tmp_path, "up", topology, "--background", "--virtual-time", "--out", "out", "--quiet").returncode == 0
     try:
         for arguments in (("run", topology, "--out", "out"), ("replay", "out"), ("run", "--resume", "out")):
             done = icsim(tmp_path, *arguments)

@@ -38,7 +38,7 @@ init = '(record { symbol = "GOLD"; minter = {identity:minter} })'
 def test_a_network_in_the_background_serves_commands(tmp_path: Path) -> None:
     """up, status, call, query, advance, logs, down; answers and errors as a user sees them."""
     topology = write(tmp_path, LEDGER, "bank.toml")
-    up = icsim(tmp_path, "up", topology, "--background", "--ready-file", "ready.json")
+    up = icsim(tmp_path, "up", topology, "--background", "--virtual-time", "--ready-file", "ready.json")
     assert up.returncode == 0, up.stderr
     assert "network bank is ready" in up.stdout
     assert json.loads((tmp_path / "ready.json").read_text())["name"] == "bank"
@@ -89,8 +89,8 @@ def test_a_network_in_the_background_serves_commands(tmp_path: Path) -> None:
 def test_two_networks_run_at_once_and_dir_picks_one(tmp_path: Path) -> None:
     """Names are made different; without --dir the error names all that run."""
     topology = write(tmp_path, COUNTER)
-    assert icsim(tmp_path, "up", topology, "--background", "--quiet").returncode == 0
-    assert icsim(tmp_path, "up", topology, "--background", "--quiet", "--out", "second").returncode == 0
+    assert icsim(tmp_path, "up", topology, "--background", "--virtual-time", "--quiet").returncode == 0
+    assert icsim(tmp_path, "up", topology, "--background", "--virtual-time", "--quiet", "--out", "second").returncode == 0
     try:
         unclear = icsim(tmp_path, "status")
         assert unclear.returncode == 1
@@ -132,7 +132,7 @@ def test_down_ends_a_network_in_the_foreground(tmp_path: Path) -> None:
 @pytest.mark.parametrize("victim", ["coordinator", "zygote"])
 def test_a_network_whose_heart_is_killed_leaves_nothing(tmp_path: Path, victim: str) -> None:
     """kill -9 of coordinator or zygote: all processes end, and commands say that no network runs."""
-    assert icsim(tmp_path, "up", write(tmp_path, COUNTER), "--background", "--quiet").returncode == 0
+    assert icsim(tmp_path, "up", write(tmp_path, COUNTER), "--background", "--virtual-time", "--quiet").returncode == 0
     assert len(processes_of(tmp_path)) >= 5
     titles = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(tmp_path)}
     pid = next(pid for pid, title in titles.items() if f"icsim {victim}".encode() in title)

@@ -47,6 +47,7 @@ class FakePorts:
     ended: list[tuple[int, str, int]] = field(default_factory=list)
     pending: list[Callable[[Coordinator], None]] = field(default_factory=list)
     time: float = 0.0
+    wall: int = 0
     most_busy: int = 0
     """Most nodes that had a batch to execute at once."""
     hold: set[str] = field(default_factory=set)
@@ -88,6 +89,10 @@ class FakePorts:
     def clock(self) -> float:
         """Moves when the test says so."""
         return self.time
+
+    def wall_ns(self) -> int:
+        """As the clock, unless the test sets it."""
+        return self.wall or int(self.time * 1e9)
 
 
 class FakeNetwork:

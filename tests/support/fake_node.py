@@ -28,6 +28,8 @@ from subnet.protocol import (
     Batch,
     CertifiedSlice,
     Certify,
+    Delegate,
+    Delegated,
     IngressOutcome,
     Inspect,
     Inspected,
@@ -35,11 +37,14 @@ from subnet.protocol import (
     NodeReady,
     QueryReply,
     QueryRequest,
+    ReadState,
     Refusal,
     RoundResult,
     Slices,
+    StateRead,
     Stop,
     StreamHead,
+    SubnetDelegation,
 )
 from subnet.random_tape import tape_message
 
@@ -47,7 +52,7 @@ REJECTED = b"reject this"
 """Argument of messages that are rejected; all others get their argument back."""
 UNWELCOME = b"refuse this"
 """Argument of messages that aren't accepted into the pool."""
-REQUESTS = (Batch, Certify, QueryRequest, AcceptanceRequest, Inspect, Stop)
+REQUESTS = (Batch, Certify, QueryRequest, AcceptanceRequest, Inspect, Stop, Delegate, ReadState)
 
 
 @dataclass(slots=True)
@@ -75,7 +80,7 @@ class FakeReplica:
     """Set when it is to die."""
     batches: list[Batch] = field(default_factory=list)
 
-    def answer(self, request: Batch | Certify | QueryRequest | AcceptanceRequest | Inspect) -> object:
+    def answer(self, request: Batch | Certify | QueryRequest | AcceptanceRequest | Inspect | Delegate | ReadState) -> object:
         """What a node answers; None for nothing."""
         match request:
             case Batch():
@@ -93,6 +98,12 @@ class FakeReplica:
                 refusals = tuple(no if call.arg == UNWELCOME else None for call in request.calls)
                 index = self.config.node_index
                 return Acceptance(cookie=request.cookie, refusals=refusals, node_index=index, height=self.certified_height)
+            case Delegate():
+                others = [one.subnet_id for one in self.config.network.subnets[1:]]
+                made = tuple(SubnetDelegation(subnet=one, plain=b"p", flat=b"f", shards=((b"", b"s"),)) for one in others)
+                return Delegated(cookie=request.cookie, time_ns=self.batches[-1].time_ns, subnets=made)
+            case ReadState():
+                return StateRead(cookie=request.cookie, certificate=b"certificate at %d" % self.certified_height)
             case Inspect():
                 return Inspected(cookie=request.cookie, body=cbor2.dumps(self._inspect(request)))
 

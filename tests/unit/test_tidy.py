@@ -22,8 +22,9 @@ BELOW: dict[str, tuple[str, ...]] = {
 RULES = ("scheduler", "message_routing", "xnet", "sandbox", "configs", "ic_types")
 BELOW["subnet.account"] = ("ic_types",)
 BELOW["subnet.protocol"] = ("configs", "ic_types", "subnet.account")
-BELOW["subnet.certification"] = RULES
+BELOW["subnet.certification"] = (*RULES, "subnet.account", "subnet.protocol")
 BELOW["subnet.management"] = RULES
+BELOW["subnet.authentication"] = (*RULES, "subnet.certification", "subnet.protocol")
 BELOW["subnet.state"] = (*RULES, "subnet.certification", "subnet.management", "subnet.account", "subnet.protocol")
 SHARED = (
     "subnet.account",
@@ -36,9 +37,10 @@ SHARED = (
     "subnet.random_tape",
     "subnet.zygote_protocol",
 )
-PROCESS = (*RULES, "subnet.state", "subnet.certification", "subnet.management", *SHARED)
+PROCESS = (*RULES, "subnet.authentication", "subnet.state", "subnet.certification", "subnet.management", *SHARED)
 BELOW["subnet.node"] = PROCESS
 BELOW["subnet.coordinator"] = PROCESS
+BELOW["subnet.gateway"] = PROCESS
 
 BANNED: dict[str, str] = {
     "time": "take batch time as an argument",

@@ -10,9 +10,9 @@ from subnet.coordinator.batch_maker import (
     MAX_BATCH_BYTES,
     empty_batch,
     fitting_slices,
+    is_quiet,
     make_batch,
     slice_requests,
-    streams_are_quiet,
 )
 from subnet.coordinator.genesis import make_genesis, threshold_of
 from subnet.coordinator.ingress_pool import IngressPool, PooledMessage
@@ -54,8 +54,8 @@ def test_signals_alone_are_fetched_and_then_there_is_peace() -> None:
     """Subnet 0 has its message inducted by 1, and learns so; afterwards nothing is asked for."""
     asked = slice_requests(network(s01=(0, 1, 0), s10=(0, 0, 1)), 1)
     assert list(asked) == [1]
-    assert not streams_are_quiet(network(s01=(0, 1, 0), s10=(0, 0, 1)))
-    assert streams_are_quiet(network(s01=(1, 1, 0), s10=(0, 0, 1)))
+    assert not is_quiet(network(s01=(0, 1, 0), s10=(0, 0, 1)))
+    assert is_quiet(network(s01=(1, 1, 0), s10=(0, 0, 1)))
 
 
 def test_a_stream_to_oneself_is_never_asked_for() -> None:
@@ -86,19 +86,19 @@ def test_slices_leave_less_room_for_ingress() -> None:
             expiry=TimeNs(found.now + 10**12), raw_bytes=1 << 20,
         )  # fmt: skip
         pool.add(0, PooledMessage(ingress, b"", 0))
-    made = make_batch(found, found.subnets[0], pool, (slice_of(1, 2 << 20),))
+    made = make_batch(found.subnets[0], 1, PLAN.virtual_time_at(1), pool, (slice_of(1, 2 << 20),))
     assert len(made.batch.ingress) == (MAX_BATCH_BYTES - (2 << 20)) >> 20
     assert not made.is_empty
 
 
 def test_time_and_checkpoints_follow_the_height() -> None:
-    """Virtual time; a checkpoint every so many rounds."""
+    """The time it is given; a checkpoint every so many rounds."""
     found = network()
     interval = PLAN.subnets[0].limits.checkpoint_interval
-    batch = empty_batch(found, found.subnets[0], interval, b"tape")
-    assert batch.time_ns == PLAN.genesis_time_ns + interval * PLAN.block_interval_ns
+    batch = empty_batch(found.subnets[0], interval, 7, b"tape")
+    assert batch.time_ns == 7
     assert batch.is_checkpoint
-    assert not empty_batch(found, found.subnets[0], interval + 1, b"tape").is_checkpoint
+    assert not empty_batch(found.subnets[0], interval + 1, 7, b"tape").is_checkpoint
 
 
 def test_thresholds_are_those_of_the_internet_computer() -> None:

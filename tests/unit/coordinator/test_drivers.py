@@ -12,10 +12,10 @@ from configs.topology import Topology
 from ic_types import wire
 from ic_types.candid.decoder import decode
 from ic_types.candid.text import encode_text
-from ic_types.envelope import open_call
 from ic_types.errors import BadInput, ConfigError
 from ic_types.messages import Ingress
 from ic_types.principal import Principal
+from subnet.authentication.requests import open_call
 from subnet.coordinator.bootstrap import Bootstrap
 from subnet.coordinator.driver import DriverCall
 from subnet.coordinator.driving import Driving
@@ -248,7 +248,7 @@ def test_installs_come_before_the_workload() -> None:
 
     for height in range(1, 6):
         waiting: list[Ingress] = []
-        driving.send(height, submit, lambda *_: None)
+        driving.send(height, 0, submit, lambda *_: None)
         for message in waiting:
             driving.answered(replied(message), height)
     assert sent[-1] == "inc"

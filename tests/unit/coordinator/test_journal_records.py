@@ -96,7 +96,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     with db:
         db.execute("UPDATE genesis SET value = 99 WHERE key = 'schema'")
     db.close()
-    with pytest.raises(BadInput, match="has schema version 99, this program writes 1"):
+    with pytest.raises(BadInput, match="has schema version 99, this program writes 2"):
         Journal.open(tmp_path)
 
 

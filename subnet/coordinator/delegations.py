@@ -1,0 +1,53 @@
+"""The root subnet's delegations to the others, made anew now and then, handed to nodes and gateways.
+
+Rule module. Spec: interface spec, "Delegation".
+"""
+
+from __future__ import annotations
+
+from ic_types.units import NS_PER_SECOND
+from subnet.coordinator.network_state import Network
+from subnet.coordinator.ports import Ports, ReplyAddress
+from subnet.coordinator.relay import Answer, Relay
+from subnet.protocol import Delegate, Delegated
+
+MAX_AGE_NS = 600 * NS_PER_SECOND
+"""Of network time; clients take delegations that are weeks old."""
+
+
+class Delegations:
+    """What the root subnet has last said."""
+
+    def __init__(self, relay: Relay, network: Network, ports: Ports) -> None:
+        self._relay = relay
+        self._network = network
+        self._ports = ports
+        self._last: Delegated | None = None
+        self._asked = False
+        self._waiting: list[ReplyAddress] = []
+
+    def refresh(self) -> None:
+        """Ask for new ones if those at hand are old; called when a round is certified."""
+        if self._asked or (self._last is not None and self._network.now - self._last.time_ns < MAX_AGE_NS):
+            return
+        self._asked = True
+        root = self._network.subnets[self._network.by_id[self._network.genesis.registry.root]]
+        self._relay.ask(root, Delegate(cookie=0), self._receive)
+
+    def _receive(self, answer: Answer | None) -> None:
+        self._asked = False
+        if not isinstance(answer, Delegated):
+            return
+        self._last = answer
+        for one in answer.subnets:
+            self._network.subnets[self._network.by_id[one.subnet]].delegation = one.flat
+        for address in self._waiting:
+            self._ports.reply(address, answer)
+        self._waiting = []
+
+    def tell(self, address: ReplyAddress) -> None:
+        """Give a client the last ones, or the first as soon as there are any."""
+        if self._last is None:
+            self._waiting.append(address)
+        else:
+            self._ports.reply(address, self._last)
