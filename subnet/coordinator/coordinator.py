@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from ic_types import wire
 from ic_types.errors import EnvelopeError, NetworkError
 from ic_types.units import NS_PER_SECOND
 from subnet import control_protocol as cp
@@ -43,7 +42,6 @@ from subnet.coordinator.stage_times import StageTimes
 from subnet.network_config import CoordinatorConfig
 from subnet.protocol import (
     Acceptance,
-    Certify,
     Delegated,
     Inspected,
     NodeFailure,
@@ -218,14 +216,7 @@ class Coordinator:
         """Between rounds a node that stands where the others stand takes part at once."""
         if self.rounds.height or self.failure is not None or self.stopping:
             return
-        for subnet in self.network.subnets:
-            for node in subnet.nodes:
-                self.keeper.feed(node)
-                if node.phase is NodePhase.CATCHING_UP and node.height == self.network.height:
-                    node.phase = NodePhase.LIVE
-                    if subnet.signature:
-                        message = Certify(height=subnet.height, signature=subnet.signature, delegation=subnet.delegation)
-                        self.ports.send_node(node.address, wire.encode(message))
+        self.keeper.welcome()
         self.advance()
 
     def _on_lost(self, node: Node) -> None:

@@ -19,7 +19,7 @@ from subnet.coordinator.network_state import Network, Node, NodePhase, Subnet
 from subnet.coordinator.ports import Ports
 from subnet.network_config import CoordinatorConfig
 from subnet.process_tools import describe_status
-from subnet.protocol import NodeReady, RoundResult, Stop
+from subnet.protocol import Certify, NodeReady, RoundResult, Stop
 
 _WINDOW = 8
 """Batches sent ahead to a node that catches up."""
@@ -180,6 +180,17 @@ class NodeKeeper:
             f"node {node.name} has state hash {result.state_hash.hex()} at height {result.height} after it was started "
             f"again, where the subnet had agreed on {recorded.state_hash.hex()}"
         )
+
+    def welcome(self) -> None:
+        """Between rounds: nodes that stand where the others stand take part at once."""
+        for subnet in self._network.subnets:
+            for node in subnet.nodes:
+                self.feed(node)
+                if node.phase is NodePhase.CATCHING_UP and node.height == self._network.height:
+                    node.phase = NodePhase.LIVE
+                    if subnet.signature:
+                        message = Certify(height=subnet.height, signature=subnet.signature, delegation=subnet.delegation)
+                        self._ports.send_node(node.address, wire.encode(message))
 
     def promote(self) -> list[Node]:
         """Between rounds: nodes that have caught up take part from the next round on."""
