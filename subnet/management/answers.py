@@ -34,7 +34,7 @@ def answer_origin(ctx: SubnetContext, origin: CallOrigin, respondent: CanisterId
             respondent=respondent,
             callback_id=origin.callback_id,
             refund=refund,
-            payload=error_texts.for_caller(payload) if isinstance(payload, Reject) else payload,
+            payload=error_texts.with_code(payload) if isinstance(payload, Reject) else payload,
             deadline_s=origin.deadline_s,
         )
         ctx.management_queues.push_output_response(response)

@@ -27,8 +27,8 @@ NO_CYCLES = Cycles(0)
 
 
 def create_canister(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:
-    """The attached cycles become the balance, less the creation fee."""
-    fee = ctx.fees.scale(ctx.fees.canister_creation)
+    """The attached cycles become the balance, less the creation fee; where there are subnet admins, there is no fee."""
+    fee = Cycles(0) if ctx.subnet_admins else ctx.fees.scale(ctx.fees.canister_creation)
     if call.payment < fee:
         raise errors.not_enough_to_create(call.payment, fee)
     change = settings.parse_settings(args["settings"], ctx.limits)

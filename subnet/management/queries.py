@@ -12,6 +12,7 @@ from ic_types.candid.values import Value
 from ic_types.errors import CandidError
 from ic_types.principal import Principal
 from ic_types.reject import ErrorCode, Payload, Reply, reject
+from message_routing.induction import canister_not_found
 from subnet.management import access, errors
 from subnet.management.access import Access
 from subnet.management.context import QueryView
@@ -32,7 +33,7 @@ def answer_query(view: QueryView, caller: Principal, name: str, arg: bytes) -> P
             about = args[0][method.effective]
             canister = view.canister(about)
             if canister is None:
-                raise errors.canister_not_found(about)
+                return canister_not_found(about)
             access.check(method.access, canister, caller, view.subnet_admins, name)
         elif method.access is Access.ADMINS:
             access.check_admin(caller, view.subnet_admins, name)
