@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ic_types.candid.leb128 import decode_unsigned
@@ -16,6 +17,7 @@ from ic_types.units import WASM_PAGE_BYTES
 
 MAX_MODULE = 100 << 20
 _SECTION_CUSTOM, _SECTION_MEMORY, _SECTION_EXPORT = 0, 5, 7
+_NO_SECTION = -1
 _METHOD_KINDS = ("update", "query", "composite_query")
 
 
@@ -42,19 +44,10 @@ def read_info(raw: bytes) -> WasmInfo:
 
     Raises: InvalidWasm when it is no module or is cut off.
     """
-    module = _unpacked(raw)
-    if module[:4] != b"\0asm":
-        raise InvalidWasm(f"it starts with {module[:4]!r}; a Wasm module starts with \\0asm (or is gzipped)")
-    heap, methods, texts = 0, dict[str, str](), dict[str, str]()
+    heap, methods, texts, size = 0, dict[str, str](), dict[str, str](), 0
     try:
-        position = 8
-        while position < len(module):
-            kind = module[position]
-            size, start = decode_unsigned(module, position + 1)
-            position = start + size
-            if position > len(module):
-                raise InvalidWasm(f"section {kind} at byte {start} is cut off")
-            body = module[start:position]
+        for kind, body, end in _sections(raw):
+            size = end
             if kind == _SECTION_MEMORY:
                 heap = _first_heap(body)
             elif kind == _SECTION_EXPORT:
@@ -65,12 +58,43 @@ def read_info(raw: bytes) -> WasmInfo:
         raise InvalidWasm("a section is cut off or malformed") from None
     return WasmInfo(
         sha256=hashlib.sha256(raw).digest(),
-        size=len(module),
+        size=size,
         heap_bytes=heap,
         methods=methods,
         candid=texts.get("service"),
         candid_args=texts.get("args"),
     )
+
+
+def metadata_names(raw: bytes) -> frozenset[str]:
+    """Names of the metadata that a canister with this module has, public and private.
+
+    Raises: InvalidWasm.
+    """
+    try:
+        names = [_name(body, 0)[0] for kind, body, _ in _sections(raw) if kind == _SECTION_CUSTOM]
+    except (CandidError, IndexError, UnicodeDecodeError):
+        raise InvalidWasm("a custom section is cut off or malformed") from None
+    return frozenset(name.split(" ", 1)[1] for name in names if name.startswith(("icp:public ", "icp:private ")))
+
+
+def _sections(raw: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Kind, content and end of each section.
+
+    Raises: InvalidWasm; CandidError or IndexError when one is cut off.
+    """
+    module = _unpacked(raw)
+    if module[:4] != b"\0asm":
+        raise InvalidWasm(f"it starts with {module[:4]!r}; a Wasm module starts with \\0asm (or is gzipped)")
+    position = 8
+    yield _NO_SECTION, b"", min(position, len(module))
+    while position < len(module):
+        kind = module[position]
+        size, start = decode_unsigned(module, position + 1)
+        position = start + size
+        if position > len(module):
+            raise InvalidWasm(f"section {kind} at byte {start} is cut off")
+        yield kind, module[start:position], position
 
 
 def _unpacked(raw: bytes) -> bytes:

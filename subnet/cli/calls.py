@@ -1,4 +1,4 @@
-"""`icsim call` and `icsim query`: Candid text in, Candid text out.
+"""`icsim call` and `icsim query`, which are `icsim canister call` and `query` too: Candid text in, Candid text out.
 
 Plumbing.
 """
@@ -6,14 +6,19 @@ Plumbing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from ic_types.candid.did import DidFile, load_did
 from ic_types.errors import BadInput, NetworkError
-from subnet.cli.connection import connected
-from subnet.cli.options import dir_option
-from subnet.lab.calls import DEFAULT_ROUNDS, Caller, Target, reply_of
+from ic_types.principal import MANAGEMENT_CANISTER, CanisterId
+from subnet.cli.connection import project_of, session, session_options
+from subnet.cli.output import output_option, show, show_answer
+from subnet.lab.calls import DEFAULT_ROUNDS, Target, named_canister, reply_of
+from subnet.lab.link import ControlLink
+from subnet.lab.session import Session
 
 
 def _call_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,9 +26,13 @@ def _call_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.argument("canister"),
         click.argument("method"),
         click.argument("arg", default="()"),
-        click.option("--as", "identity", metavar="IDENTITY", help="Who calls (default: the topology's first identity)."),
+        click.option("--arg-file", type=click.Path(path_type=Path), metavar="PATH", help="Read ARG from a file."),
         click.option("--hex", "as_hex", is_flag=True, help="ARG and the answer are hexadecimal bytes."),
-        dir_option,
+        click.option(
+            "--candid", type=click.Path(path_type=Path), metavar="FILE", help="Service file, in place of the canister's own."
+        ),
+        session_options,
+        output_option,
     )
     for option in reversed(options):
         function = option(function)
@@ -41,15 +50,24 @@ def call(canister: str, method: str, arg: str, **options: Any) -> int:
     rounds = options["rounds"]
     if rounds is not None and rounds < 1:
         raise BadInput(f"--rounds {rounds}: allowed is 1 and more")
-    with connected(options["which"]) as line:
-        caller = line.caller()
-        identity, target, raw = _prepared(caller, canister, method, arg, options)
-        message_id = caller.submit(identity, target.canister_id, method, raw)
-        status = caller.wait([message_id], rounds or DEFAULT_ROUNDS)[0]
-        if rounds is not None and status.status in ("received", "processing"):
-            click.echo(f"pending after {rounds} rounds ({status.status}): message id {message_id.hex()}", err=True)
+    with session(options, project_of(options)) as one:
+        target, raw, about = _prepared(one, canister, method, arg, options)
+        if rounds is None:
+            answer = one.link.call(one.identity, target.canister_id, method, raw, about)
+            show_answer(target, method, answer, options["output"], as_hex=options["as_hex"])
             return 0
-        _print_answer(target, method, reply_of(status, method, rounds or DEFAULT_ROUNDS), options["as_hex"])
+        if not isinstance(one.link, ControlLink):
+            raise BadInput("--rounds is for networks on this machine; those behind a URL make rounds by themselves")
+        caller = one.link.caller
+        message_id = caller.submit(one.identity, target.canister_id, method, raw, about)
+        status = caller.wait([message_id], rounds)[0]
+        if status.status in ("received", "processing"):
+            found = {"pending": status.status, "message_id": message_id.hex()}
+            text = f"pending after {rounds} rounds ({status.status}): message id {message_id.hex()}"
+            show(found, options["output"])
+            click.echo(text, err=True)
+            return 0
+        show_answer(target, method, reply_of(status, method, rounds), options["output"], as_hex=options["as_hex"])
     return 0
 
 
@@ -58,26 +76,54 @@ def call(canister: str, method: str, arg: str, **options: Any) -> int:
 @click.option("--node", type=int, default=0, metavar="K", help="Ask node K of the subnet (default: any).")
 def query(canister: str, method: str, arg: str, **options: Any) -> int:
     """Call METHOD of CANISTER as a query on the last certified state; makes no round."""
-    with connected(options["which"]) as line:
-        caller = line.caller()
-        if not caller.description.canisters and line.client.status().height == 0:
+    with session(options, project_of(options)) as one:
+        if isinstance(one.link, ControlLink) and not one.link.canisters and one.link.caller.client.status().height == 0:
             raise NetworkError("the network has made no round yet; `icsim advance` makes one")
-        identity, target, raw = _prepared(caller, canister, method, arg, options)
-        answer = caller.query(identity, target.canister_id, method, raw, options["node"])
-        _print_answer(target, method, answer, options["as_hex"])
+        target, raw, about = _prepared(one, canister, method, arg, options)
+        if not options["node"]:
+            answer = one.link.query(one.identity, target.canister_id, method, raw, about)
+        elif isinstance(one.link, ControlLink):
+            answer = one.link.caller.query(one.identity, target.canister_id, method, raw, options["node"])
+        else:
+            raise BadInput("--node is for networks on this machine; those behind a URL choose the node")
+        show_answer(target, method, answer, options["output"], as_hex=options["as_hex"])
     return 0
 
 
-def _prepared(caller: Caller, canister: str, method: str, arg: str, options: dict[str, Any]) -> tuple[Any, Target, bytes]:
-    who = options["identity"]
-    identity, target = caller.identity(who), caller.target(canister)
-    if not options["as_hex"]:
-        return identity, target, caller.encode_text(target, method, arg, who or "")
+def _prepared(one: Session, canister: str, method: str, arg: str, options: dict[str, Any]) -> tuple[Target, bytes, CanisterId]:
+    """The canister, the argument's bytes, and the canister that the call is about."""
+    target = one.target(canister, service_file(options["candid"]))
+    raw = _argument(one, target, method, _given(arg, options["arg_file"]), as_hex=options["as_hex"])
+    about = target.canister_id
+    if about == MANAGEMENT_CANISTER:
+        named = named_canister(raw)
+        about = one.link.place(None) if named is None else named
+    return target, raw, about
+
+
+def service_file(path: Path | None) -> DidFile | None:
+    """The service file that --candid names.
+
+    Raises: CandidError naming line and column.
+    """
+    return None if path is None else load_did(path)
+
+
+def _given(arg: str, path: Path | None) -> str:
+    if path is None:
+        return arg
+    if arg != "()":
+        raise BadInput("--arg-file excludes ARG")
     try:
-        return identity, target, b"" if arg == "()" else bytes.fromhex(arg.removeprefix("0x"))
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"--arg-file {path} can't be read: {error}") from None
+
+
+def _argument(one: Session, target: Target, method: str, arg: str, *, as_hex: bool) -> bytes:
+    if not as_hex:
+        return target.interface.encode_text(method, arg, one.names, one.place_of(target.canister_id))
+    try:
+        return b"" if arg == "()" else bytes.fromhex(arg.strip().removeprefix("0x"))
     except ValueError:
         raise BadInput(f"argument {arg!r} is not hexadecimal; leave --hex out to give Candid text") from None
-
-
-def _print_answer(target: Target, method: str, raw: bytes, as_hex: bool) -> None:
-    click.echo(raw.hex() if as_hex else target.interface.answer_text(method, raw))

@@ -1,4 +1,4 @@
-"""The running network that a command acts on.
+"""The network that a command acts on, and who acts.
 
 Plumbing.
 """
@@ -6,13 +6,24 @@ Plumbing.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+import click
+
+from ic_types.errors import BadInput
 from subnet.control import Advertised, ControlClient, find_network
 from subnet.lab.calls import Caller
+from subnet.lab.canister_names import CanisterNames
+from subnet.lab.identity_store import IdentityStore
+from subnet.lab.link import ControlLink, Link, fingerprint
+from subnet.lab.project import FILE, Project, find_project, load_project
 from subnet.lab.run_dir import home, read_run_file
+from subnet.lab.session import Session
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +47,91 @@ def connected(which: str | None) -> Iterator[Connection]:
     entry = find_network(home(), which)
     with ControlClient(entry.socket_dir) as client:
         yield Connection(entry, client)
+
+
+def session_options(function: F) -> F:
+    """--network, --root-key, --identity, --project."""
+    options = (
+        click.option(
+            "--network",
+            "--dir",
+            "network",
+            metavar="NETWORK",
+            envvar="ICSIM_NETWORK",
+            help="A URL, or a running network's name, run directory or socket folder (default: the only one running).",
+        ),
+        click.option("--root-key", metavar="HEX", help="The network's root key in DER (default: what a URL's network says)."),
+        click.option(
+            "--identity", "--as", "identity", metavar="NAME", help="Who acts (default: the chosen one, see `icsim identity`)."
+        ),
+        click.option("--project", metavar="FILE", help=f"Project file (default: the nearest {FILE}, if there is one)."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def project_of(options: dict[str, Any]) -> Project | None:
+    """The project that --project names, or the one whose folder we are in.
+
+    Raises: ConfigError when it is wrong.
+    """
+    path = Path(options["project"]) if options["project"] else find_project(Path.cwd())
+    return None if path is None else load_project(path)
+
+
+@contextlib.contextmanager
+def session(options: dict[str, Any], project: Project | None = None) -> Iterator[Session]:
+    """Someone at a network, as the options of `session_options` say.
+
+    Raises: NetworkError when there is no such network; BadInput when there is no such identity.
+    """
+    folder = project_folder(options) if project is None else project.folder
+    with linked(options["network"], options["root_key"]) as link:
+        names = CanisterNames(folder or home(), fingerprint(link))
+        services = {} if project is None else project.services()
+        yield Session(
+            link,
+            IdentityStore(home()),
+            names,
+            options["identity"],
+            services=services,
+            notify=lambda text: click.echo(f"icsim: {text}", err=True),
+        )
+
+
+def project_folder(options: dict[str, Any]) -> Path | None:
+    """Where the project keeps what it remembers; the project file itself isn't read."""
+    path = Path(options["project"]) if options["project"] else find_project(Path.cwd())
+    return None if path is None else path.resolve().parent / ".icsim"
+
+
+@contextlib.contextmanager
+def linked(network: str | None, root_key: str | None = None) -> Iterator[Link]:
+    """The line to a network: over HTTP if it is a URL.
+
+    Raises: NetworkError; BadInput when the root key is none.
+    """
+    if network is not None and "://" in network:
+        from subnet.lab.http_agent import HttpAgent
+
+        yield HttpAgent(network, _root_key(root_key))
+        return
+    if root_key is not None:
+        raise BadInput("--root-key belongs to a network behind a URL; networks on this machine say theirs")
+    with connected(network) as line:
+        yield ControlLink(line.caller(), line.entry.name)
+
+
+def _root_key(text: str | None) -> bytes | None:
+    from ic_types import bls
+    from ic_types.errors import IcsimError
+
+    if text is None:
+        return None
+    try:
+        raw = bytes.fromhex(text.removeprefix("0x"))
+        bls.from_der(raw)
+    except (ValueError, IcsimError) as error:
+        raise BadInput(f"--root-key: {error}; it is 133 bytes in hexadecimal, as `icsim up` prints it") from None
+    return raw

@@ -29,6 +29,8 @@ COMMANDS = {
     "advance": ("subnet.cli.steer:advance", "Make rounds."),
     "logs": ("subnet.cli.steer:logs", "Show a canister's log."),
     "down": ("subnet.cli.steer:down", "End a running network."),
+    "canister": ("subnet.cli.canister:canister", "Make, call and manage canisters."),
+    "deploy": ("subnet.cli.deploy:deploy", "Bring a project's canisters onto a network."),
     "identity": ("subnet.cli.identity:identity", "Keep the keys that commands sign with."),
     "wasm": ("subnet.cli.wasm:wasm", "Check, instrument or profile a canister module."),
     "doctor": ("subnet.cli.doctor:doctor", "Check what this machine offers."),

@@ -47,6 +47,11 @@ class CallRejected(IcsimError):
         self.code = code
         self.message = message
         self.error_code = error_code
+        self.what = what
+
+    def about(self, whom: str) -> CallRejected:
+        """The same, with whom it was about."""
+        return CallRejected(self.code, self.message, self.error_code, what=f"{whom}: {self.what}")
 
 
 @dataclass(frozen=True, slots=True)
