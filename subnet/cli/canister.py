@@ -21,6 +21,7 @@ from subnet.cli.output import listing, output_option, show
 from subnet.cli.snapshots import snapshot
 from subnet.cli.status import network_time
 from subnet.lab import canister_admin
+from subnet.lab.canister_names import check_name
 from subnet.lab.deployment import check_upgrade, principal_named
 from subnet.lab.link import ControlLink
 from subnet.lab.modules import Module, load_module
@@ -57,6 +58,8 @@ def _command(name: str | None = None) -> Callable[[Callable[..., Any]], click.Co
 @click.option("--specified-id", metavar="ID", help="Which id it gets.")
 def create(name: str | None, **options: Any) -> None:
     """Make an empty canister, remember it as NAME and print its id."""
+    if name is not None:
+        check_name(name)
     with session(options) as one:
         if name is not None and (known := one.canister_names.get(name)) is not None:
             raise BadInput(f"there is a canister {name!r} already: {known}; `icsim canister delete {name}` makes the name free")

@@ -72,7 +72,7 @@ class Project:
         return {one.name: one.did for one in self.canisters if one.did is not None}
 
     def chosen(self, names: tuple[str, ...]) -> tuple[ProjectCanister, ...]:
-        """These canisters and those they depend on; all without names.
+        """These canisters, those they depend on and those that control them; all without names.
 
         Raises: BadInput when there is none of a name.
         """
@@ -85,7 +85,7 @@ class Project:
                 raise BadInput(f"{self.path} has no canister {name!r}; it has: {', '.join(known) or 'none'}")
             if name not in wanted:
                 wanted.add(name)
-                todo += known[name].depends
+                todo += [one for one in (*known[name].depends, *(known[name].controllers or ())) if one in known]
         return tuple(one for one in self.canisters if not names or one.name in wanted)
 
 
@@ -101,13 +101,17 @@ def load_project(path: Path) -> Project:
     """
     source = read_source(path)
     parts = Table(source, (), source.data, _TOP).tables("canister", _KEYS)
-    names = [_name(part) for part in parts]
+    names: list[str] = []
+    for part in parts:
+        names.append(_name(part, names))
     canisters = [_canister(source, part, names) for part in parts]
     return Project(path=path.resolve(), canisters=_ordered(source, canisters))
 
 
-def _name(part: Table) -> str:
+def _name(part: Table, taken: list[str]) -> str:
     name = part.text("name")
+    if name in taken:
+        part.fail("name", f"there are two canisters called {name!r}")
     try:
         check_name(name)
     except BadInput as error:
@@ -117,8 +121,6 @@ def _name(part: Table) -> str:
 
 def _canister(source: Source, part: Table, names: list[str]) -> ProjectCanister:
     name = part.text("name")
-    if names.count(name) > 1:
-        part.fail("name", f"there are {names.count(name)} canisters called {name!r}")
     wasm = source.base / part.text("wasm")
     info = _info(part, wasm)
     did = _service(source, part, wasm, info)
