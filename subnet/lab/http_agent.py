@@ -11,19 +11,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cbor2
 import urllib3
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ic_types import bls, cbor, hash_tree
 from ic_types.candid.did import DidFile
-from ic_types.envelope import REQUEST_DOMAIN
+from ic_types.envelope import build_envelope, read_envelope
 from ic_types.errors import BadInput, CertificationError, InvalidPrincipal, NetworkError
 from ic_types.identity import ED25519_DER_PREFIX, AnonymousIdentity, Identity
 from ic_types.leb128 import decode_nat
 from ic_types.principal import CanisterId, Principal, SubnetId
 from ic_types.request_id import hash_of_map
+from ic_types.units import TimeNs
 from subnet.certification.certificate import Certificate, certified_ranges, verify_certificate
 from subnet.lab.calls import CallRejected
 from subnet.lab.link import CANISTER, Path, value_in
@@ -249,16 +249,9 @@ class HttpAgent:
         self, identity: Identity, kind: str, content: dict[str, Any], nonce: bytes | None = None
     ) -> tuple[bytes, bytes]:
         """Request id and envelope."""
-        content = {"request_type": kind, **content, "sender": bytes(identity.principal)}
-        content["ingress_expiry"] = self._clock() + EXPIRY_NS
-        if nonce is not None:
-            content["nonce"] = nonce
-        request_id = hash_of_map(content)
-        envelope: dict[str, Any] = {"content": content}
-        if not isinstance(identity, AnonymousIdentity):
-            envelope["sender_pubkey"] = identity.public_key_der
-            envelope["sender_sig"] = identity.sign(REQUEST_DOMAIN + request_id)
-        return request_id, cbor.SELF_DESCRIBED + cbor2.dumps(envelope)
+        expiry = TimeNs(self._clock() + EXPIRY_NS)
+        body = build_envelope(identity, {"request_type": kind, **content}, expiry, nonce)
+        return read_envelope(body, kind).request_id, body
 
     def _asked_root_key(self) -> bytes:
         status, raw = self._send("GET", "/api/v2/status", None)
