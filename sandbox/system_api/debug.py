@@ -24,10 +24,14 @@ def debug_print(s: MessageState, src: int, size: int) -> None:
         s.log(bytes(s.heap[src : src + min(size, s.environment.log_bytes)]))
 
 
-def charge_log(s: MessageState, size: int, _api: int) -> int:
-    """Not in the spec: instructions for writing `size` bytes to the log, asked by the module before it prints or traps."""
+def charge_log(s: MessageState, size: int, api: int) -> int:
+    """Not in the spec: instructions for writing `size` bytes to the log, asked by the module before it prints or traps.
+
+    On system subnets replicas also print what `debug_print` (api 0) is given, for an instruction per byte.
+    """
     capacity = s.environment.log_bytes
-    return 2 * min(size, capacity) + LOG_BYTE_INSTRUCTIONS * min(size, max(capacity - s.log_used, 0))
+    printed = size if api == 0 and s.environment.subnet_type == "system" else 0
+    return 2 * min(size, capacity) + LOG_BYTE_INSTRUCTIONS * min(size, max(capacity - s.log_used, 0)) + printed
 
 
 def trap(s: MessageState, src: int, size: int) -> None:

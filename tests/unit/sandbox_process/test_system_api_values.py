@@ -342,6 +342,20 @@ def test_log_keeps_the_newest(box: Harness) -> None:
     assert run(box, Program().print_out_of_bounds()).logs == (b"(debug_print message out of memory bounds)",)
 
 
+PRINTING = """(module (import "ic0" "debug_print" (func $print (param i32 i32))) (memory 1)
+ (func (export "canister_update go") (call $print (i32.const 0) (i32.const 3000)) (call $print (i32.const 0) (i32.const 2000))))"""
+
+
+@pytest.mark.parametrize(("subnet", "printed"), [("application", 0), ("system", 3000 + 2000)])
+def test_printing_is_charged_by_size_and_room_in_the_log(subnet: str, printed: int) -> None:
+    """Twice the bytes, 50 for each that finds room in the log of 4096, and on system subnets one for each that is printed."""
+    with Harness(PRINTING, environment=make_environment(subnet_type=subnet)) as box:
+        calls = 1 + 2 * (1 + 1 + 5 + 100)
+        # Of 4096 bytes the first record leaves 4096 - 3000 - 40; the second doesn't find room for all of it.
+        logged = 2 * (3000 + 2000) + 50 * (3000 + (4096 - 3040))
+        assert box.one(message()).instructions == calls + logged + printed
+
+
 def test_trap_is_logged(box: Harness) -> None:
     """A failed message leaves its log, with the reason as last record."""
     assert run(box, Program().print("a").trap("oh")).logs == (b"a", b"[TRAP]: oh")
