@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 CANISTERS := ledger exchange compute universal universal_heartbeat counter timer
-BENCHES := messages idle growth start memory install quickstart
+BENCHES := messages idle growth start memory install quickstart sandbox
 RESULTS := bench/results
+BENCH_CANISTERS := sha256 sorting matrix garbage
 MINUTES := 10
 
 .PHONY: help setup demo test quick check mutants fuzz test-sandbox chaos bench canisters format clean $(addprefix bench-,$(BENCHES))
@@ -60,9 +61,10 @@ bench: $(addprefix bench-,$(BENCHES)) ## all benchmarks; results in bench/result
 $(addprefix bench-,$(BENCHES)): bench-%: $(STAMP)
 	@$(BIN)/python -m bench.$*
 
-canisters: $(STAMP) ## rebuild examples/canisters/*.wasm (clang, lld, rustc with wasm32, Node)
+canisters: $(STAMP) ## rebuild the examples' and benchmarks' *.wasm (clang, lld, rustc with wasm32, Node)
 	@cd examples/canisters/motoko && npm install --silent --no-package-lock
 	@for name in $(CANISTERS); do echo $$name; PYTHON=$(CURDIR)/$(BIN)/python examples/canisters/build.sh $$name; done
+	@for name in $(BENCH_CANISTERS); do echo $$name; bench/canisters/build.sh $$name; done
 
 format: $(STAMP) ## format the code
 	@$(BIN)/ruff format .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
+_WIDTH = 160
+"""Columns where there is no terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,8 @@ def publish(name: str, title: str, figures: list[Figure]) -> None:
         reference = "" if figure.reference is None else f"{figure.reference_name}: {figure.reference:,.6g}"
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
         table.add_row(figure.name, f"{figure.value:,.6g}", figure.unit, reference, ratio, figure.aim)
-    Console().print(table)
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    console.print(table)
     RESULTS.mkdir(exist_ok=True)
     body = {
         "name": name,
@@ -67,4 +71,4 @@ def publish(name: str, title: str, figures: list[Figure]) -> None:
     }
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(body, indent=2) + "\n")
-    Console().print(f"written to {path}")
+    console.print(f"written to {path}")

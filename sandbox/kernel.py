@@ -62,12 +62,12 @@ def map_fixed(address: int, length: int, flags: int, fd: int, offset: int) -> No
         raise OSError(number, f"mmap: {os.strerror(number)}")
 
 
-def map_anywhere(length: int, flags: int, fd: int = -1) -> int:
+def map_anywhere(length: int, flags: int, fd: int = -1, offset: int = 0) -> int:
     """Map readable and writable memory where there is room; returns its address.
 
     Raises: OSError.
     """
-    mapped = _mmap(None, length, PROT_READ_WRITE, flags, fd, 0)
+    mapped = _mmap(None, length, PROT_READ_WRITE, flags, fd, offset)
     if mapped is None or mapped == _MAP_FAILED:
         number = ctypes.get_errno()
         raise OSError(number, f"mmap: {os.strerror(number)}")

@@ -1,30 +1,35 @@
-"""Contents of written pages on their way to the node: inline, or in the buffer file that both sides have open.
+"""Contents of written pages on their way to the node: in a buffer file that both sides have open.
 
-Plumbing. The node reads the buffer once, before it looks at what was read, so that nothing changes under its eyes.
+Plumbing. The sandbox copies pages into it through a mapping, which takes no system call and keeps replies short. The node reads
+the file once, before it looks at what was read, so that nothing changes under its eyes.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import string_at
+from typing import Final
 
 from ic_types.units import OS_PAGE_BYTES
+from sandbox import kernel
 from sandbox.page_scan import Written
 from sandbox.protocol import Pages
 
-INLINE_BYTES = 256 * 1024
-"""More than this goes through the buffer."""
-SECOND_HALF = 1 << 40
+SECOND_HALF: Final = 1 << 40
 """Where every other reply begins in the buffer: the node may read one reply while the next is being written."""
-NO_PAGES = Pages()
+WINDOW_BYTES: Final = 4 << 20
+"""So much of each half is mapped; what a reply has beyond is written to the file."""
+NO_PAGES: Final = Pages()
 
 
 class PageReports:
     """Builds `Pages`; each half of the buffer is filled anew for every other reply."""
 
     def __init__(self, buffer: int) -> None:
+        """Raises: OSError when the buffer can't be mapped."""
         self._buffer = buffer
+        os.ftruncate(buffer, SECOND_HALF + WINDOW_BYTES)
+        self._windows = {half: kernel.map_anywhere(WINDOW_BYTES, kernel.MAP_SHARED, buffer, half) for half in (0, SECOND_HALF)}
         self._half = self._used = 0
 
     @property
@@ -37,22 +42,23 @@ class PageReports:
         self._half, self._used = SECOND_HALF - self._half, 0
 
     def of(self, written: Written) -> Pages:
-        """Indices and content of these pages."""
-        regions = written.regions
-        if len(written.indices) * OS_PAGE_BYTES > INLINE_BYTES:
-            return self._through_buffer(written)
-        if len(regions) == 1:
-            return Pages(written.indices, string_at(*regions[0]))
-        return (
-            Pages(written.indices, b"".join([string_at(start, length) for start, length in regions])) if regions else NO_PAGES
-        )
+        """Indices of these pages, whose content is in the buffer now."""
+        if not written.regions:
+            return NO_PAGES
+        start, size = self._used, len(written.indices) * OS_PAGE_BYTES
+        self._used = start + size
+        if self._used <= WINDOW_BYTES:
+            at = self._windows[self._half] + start
+            for address, length in written.regions:
+                ctypes.memmove(at, address, length)
+                at += length
+        else:
+            self._write(written, self._half + start)
+        return Pages(written.indices, b"", self._half + start)
 
-    def _through_buffer(self, written: Written) -> Pages:
-        offset = at = self._half + self._used
-        for start, length in written.regions:
-            content = memoryview((ctypes.c_char * length).from_address(start)).cast("B")
+    def _write(self, written: Written, at: int) -> None:
+        for address, length in written.regions:
+            content = memoryview((ctypes.c_char * length).from_address(address)).cast("B")
             while content:
                 count = os.pwrite(self._buffer, content, at)
                 at, content = at + count, content[count:]
-        self._used = at - self._half
-        return Pages(written.indices, b"", offset)

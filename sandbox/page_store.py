@@ -29,7 +29,9 @@ class PageFile:
         self._released = 0
 
     def __del__(self) -> None:
-        for fd in (self._fd, self._reader):
+        # Collected together with its slots it may go first: what these give back then must not reach another file.
+        fds, self._fd, self._reader = (self._fd, self._reader), -1, -1
+        for fd in fds:
             if fd >= 0:
                 os.close(fd)
 
@@ -78,6 +80,8 @@ class PageFile:
 
     def _trim(self) -> None:
         self._released = 0
+        if self._fd < 0:
+            return
         self._free.sort()
         for first, last in _ranges(self._free):
             start, end = self._free[first], self._free[last - 1] + OS_PAGE_BYTES

@@ -132,7 +132,7 @@ class Environment:
 @wire.message
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Written 4 KiB pages, ascending; content is inline, or in the shared buffer when it is large."""
+    """Written 4 KiB pages, ascending; a sandbox's content is in the shared buffer, what the node believes has it inline."""
 
     indices: tuple[int, ...] = ()
     content: bytes = b""

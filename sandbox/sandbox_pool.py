@@ -19,9 +19,12 @@ from ic_types.errors import SandboxDied, SandboxFailure
 from ic_types.units import OS_PAGE_BYTES
 from sandbox import kernel
 from sandbox.launcher import LaunchedSandbox, Launcher
+from sandbox.page_reports import SECOND_HALF
 
 _POLLIN: Final = int(zmq.POLLIN)
 _MOST_WAITING: Final = 64
+_KEPT_BUFFER: Final = 256 << 10
+"""Bytes at the start of each half of a page buffer that stay: new memory would cost more than the copy."""
 MAX_REPLY_BYTES: Final = 1 << 30
 """More than 40 B instructions can produce at 50 each; who sends more loses its connection."""
 
@@ -54,22 +57,22 @@ class SandboxProcess:
             raise SandboxDied(f"its process is gone ({error.strerror})") from error
 
     def copy_from_buffer(self, offset: int, pages: int) -> bytes:
-        """Content of these pages, as it is now; the buffer's memory is given back.
+        """Content of these pages, as it is now; the buffer's memory is given back, but for the part that every reply uses.
 
         Raises: SandboxFailure when the buffer doesn't reach that far.
         """
         size = pages * OS_PAGE_BYTES
-        if offset < 0 or os.fstat(self.buffer).st_size < offset + size:
-            raise SandboxFailure(f"impossible answer: {pages} pages at {offset} of a buffer that ends before")
-        parts, at = [], offset
-        while at < offset + size:  # one read takes 2 GiB at most
-            part = os.pread(self.buffer, offset + size - at, at)
+        if not 0 <= offset < 2 * SECOND_HALF:
+            raise SandboxFailure(f"impossible answer: pages at {offset} of the buffer")
+        content = os.pread(self.buffer, size, offset)
+        while len(content) < size:  # one read takes 2 GiB at most
+            part = os.pread(self.buffer, size - len(content), offset + len(content))
             if not part:
-                raise SandboxFailure("impossible answer: the buffer was cut while it was read")
-            parts.append(part)
-            at += len(part)
-        kernel.punch_hole(self.buffer, offset, size)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+                raise SandboxFailure(f"impossible answer: {pages} pages at {offset} of a buffer that ends before")
+            content += part
+        if offset % SECOND_HALF + size > _KEPT_BUFFER:
+            kernel.punch_hole(self.buffer, offset, size)
+        return content
 
 
 class SandboxPool:

@@ -279,8 +279,8 @@ def test_reset_shows_what_others_committed() -> None:
         assert replied(behind.one(update(program))) == replied(ahead.one(update(program)))
 
 
-def test_large_page_sets_go_through_the_buffer() -> None:
-    """More than 256 KiB of written pages are found in the buffer file, for several messages of one reply."""
+def test_page_contents_lie_in_the_buffer() -> None:
+    """Written pages of several messages of one reply follow each other in the buffer file, however many they are."""
     source = wasm_samples.module(
         """(memory 64)
  (func (export "canister_update go")

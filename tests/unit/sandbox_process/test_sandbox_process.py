@@ -67,8 +67,8 @@ class Node:
 
     def open(self, compiled: int, heap: NodeMemory, stable: NodeMemory, **fields: Any) -> Opened:
         """Open a canister."""
-        buffer = os.memfd_create("buffer", os.MFD_CLOEXEC)
-        socket.send_fds(self.unix, [b"d"], [compiled, heap.read_only(), stable.read_only(), buffer])
+        self.buffer = os.memfd_create("buffer", os.MFD_CLOEXEC)
+        socket.send_fds(self.unix, [b"d"], [compiled, heap.read_only(), stable.read_only(), self.buffer])
         given = {"globals": (), "reuse_instance": True, "tracking": True, "wasm64": False, **fields}
         opened = self.ask(Open(cookie=1, environment=make_environment(), heap=heap.image(), stable=stable.image(), **given))
         assert isinstance(opened, Opened), opened
@@ -114,7 +114,7 @@ def test_execute_and_reset_over_zeromq(node: Node, compiled: int) -> None:
     finished = reply.answers[0]
     assert isinstance(finished, Finished)
     assert finished.response == ReplyData(number(5))
-    heap.commit(finished.heap, -1)
+    heap.commit(finished.heap, node.buffer)
     image = heap.image(reply.answers[1].heap_touched)
     done = node.ask(Reset(cookie=3, heap=image, stable=stable.image(()), globals=finished.globals))
     assert isinstance(done, ResetDone)
