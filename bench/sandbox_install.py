@@ -1,8 +1,9 @@
 """Part of the sandbox benchmark: installing a module of 3 MB, cold and warm, and from a fork to the first answer.
 
-The module is the Motoko program of `bench/canisters` with its functions repeated until it is that large, so that it consists of what
-compilers really emit. Cold goes the whole way: compiler process, validation, instrumentation, compilation, cache, a new sandbox,
-the start function and `canister_init`. The reference compiles the module as submitted, in turns, with the sandbox's engine settings.
+The module is the Motoko program of `bench/canisters` with its functions repeated until it is that large, so that it consists of
+what compilers really emit. Cold goes the whole way: compiler process, validation, instrumentation, compilation, cache, a new
+sandbox, the start function and `canister_init`. The reference compiles the module as submitted, in turns, with the sandbox's
+engine settings.
 """
 
 from __future__ import annotations

@@ -40,11 +40,13 @@ def emit(figures: list[Figure]) -> None:
 
 def launcher() -> ForkLauncher:
     """A process that forks sandboxes, from a parent in which everything is imported, as the zygote has it."""
-    import sandbox.artefacts
-    import sandbox.controller
+    from importlib import import_module
+
     from sandbox.launcher import ForkLauncher
     from sandbox.main import run_sandbox
 
+    for module in ("sandbox.artefacts", "sandbox.controller"):
+        import_module(module)
     wire.prepare()
     gc.collect()
     gc.freeze()

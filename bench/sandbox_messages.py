@@ -1,8 +1,8 @@
 """Part of the sandbox benchmark: messages per second of one sandbox with its node's commit, in turns with the bare loop.
 
-The bare loop's sandbox is served here by a loop of its own, so that the CPU time of its two processes is known too. In batches, and
-where the node tells the next message with the one it asks for, node and sandbox work at the same time; that shows in the rates only
-with two idle cores. Else they take turns, as the bare loop does.
+The bare loop's sandbox is served here by a loop of its own, so that the CPU time of its two processes is known too. In batches,
+and where the node tells the next message with the one it asks for, node and sandbox work at the same time; that shows in the
+rates only with two idle cores. Else they take turns, as the bare loop does.
 """
 
 from __future__ import annotations

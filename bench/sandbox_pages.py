@@ -1,8 +1,8 @@
 """Part of the sandbox benchmark: time to commit and to roll back, against pages touched, for memories of 16 MiB and 4 GiB.
 
-A message writes so many pages, spread evenly over the whole memory, and either ends (then they are committed) or traps (then they are
-rolled back and the next message finds the old content). Figures are for the whole message. The 4 GiB memory stands beside the small one:
-what counts is what was touched, not what there is. Last comes the search for written pages in a heap of which all pages exist.
+A message writes so many pages, spread evenly over the whole memory, and either ends (then they are committed) or traps (then
+they are rolled back and the next message finds the old content). Figures are for the whole message. The 4 GiB memory stands beside
+the small one: what counts is what was touched, not what there is. Last comes the search for written pages where all pages exist.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ READ_MESSAGES = 400
 
 def module(wasm_pages: int) -> str:
     """`write` and `fail` write that many pages (of the argument), `read` reads every page below, `one` writes a single page."""
+    end = (wasm_pages << 16) - 4096
     stride = f"(i32.div_u (i32.const {wasm_pages * 16}) (i32.load (i32.const 0)))"
     write = f"""(call $copy (i32.const 0) (i32.const 0) (i32.const 8))
    (loop $again
-    (i32.store offset=8 (i32.shl (i32.mul (local.get $n) {stride}) (i32.const 12)) (i32.add (i32.load (i32.const 4)) (local.get $n)))
+    (i32.store offset=8 (i32.shl (i32.mul (local.get $n) {stride}) (i32.const 12))
+     (i32.add (i32.load (i32.const 4)) (local.get $n)))
     (br_if $again (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.load (i32.const 0)))))"""
     return f"""(module
  (import "ic0" "msg_arg_data_copy" (func $copy (param i32 i32 i32)))
@@ -37,7 +39,7 @@ def module(wasm_pages: int) -> str:
  (func (export "canister_update read") (local $at i32)
    (loop $again
     (drop (i32.load (local.get $at)))
-    (br_if $again (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 4096))) (i32.const {(wasm_pages << 16) - 4096}))))))"""
+    (br_if $again (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 4096))) (i32.const {end}))))))"""
 
 
 @dataclass
@@ -80,7 +82,7 @@ def touching(boxes: dict[str, Box]) -> dict[tuple[str, int, str], Times]:
 
 
 def searching(boxes: dict[int, Box]) -> dict[int, float]:
-    """Sandbox's CPU in us of a message that writes one page, by the MiB of heap that exist because all pages were written and read."""
+    """CPU of the sandbox in us, for a message that writes one page; by the MiB of heap that was written and read."""
     for mebibytes, box in boxes.items():
         box.run(box.message("write", (mebibytes * 256).to_bytes(4, "little") + (9 << 16).to_bytes(4, "little")))
         box.run(box.message("read"))

@@ -41,6 +41,11 @@ def fast_init(cls: type[T]) -> type[T]:
     return cls
 
 
+def fill_in(record: object, name: str, value: object) -> None:
+    """Set a field of a frozen record that was just made and that nobody else has seen."""
+    object.__setattr__(record, name, value)
+
+
 def _parameter(field: dataclasses.Field[Any], scope: dict[str, Any]) -> str:
     if field.default is not dataclasses.MISSING:
         scope[f"default_{field.name}"] = field.default

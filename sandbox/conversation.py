@@ -178,7 +178,7 @@ class Conversation:
             self.waits = Waits.NOTHING
             self._absorb(self._one(Executed, (yield [Settled(cookie=next(self.cookies), context=context)])))
         else:
-            requests: list[Request] = yield from self._show_committed()
+            requests: list[Request] = [] if self._in_step() else (yield from self._show_committed())
             given = context if self.portions.wants_context(message) else None
             batch = self.portions.first((message, *upcoming[: self.portions.size - 1])) if self.tracking else (message,)
             requests.append(self._execute(batch, given))
@@ -259,6 +259,11 @@ class Conversation:
     def _land_all(self) -> Generator[list[Request], list[Reply], None]:
         while self.flights:
             yield []
+
+    def _in_step(self) -> bool:
+        """The sandbox shows what is committed, and nothing is under way in it."""
+        mapped = self.mapped
+        return mapped is not None and self.waits is Waits.NOTHING and not self.flights and mapped.shows(self.execution)
 
     def _show_committed(self) -> Generator[list[Request], list[Reply], list[Request]]:
         """End what the sandbox runs and waits in; returns the requests that make it show what is committed."""

@@ -32,6 +32,9 @@ class SocketTransport:
 
     def __init__(self, channel: zmq.Socket[bytes], unix_socket: socket.socket) -> None:
         self._channel, self._unix = channel, unix_socket
+        # Every message pays for these: pyzmq's conveniences around them cost more than they do.
+        plain: Any = super(zmq.Socket, channel)
+        self._send, self._recv = plain.send, plain.recv
         self._channel.setsockopt(zmq.RCVTIMEO, _IDLE_MS)
         self._poller = zmq.Poller()
         self._poller.register(channel, zmq.POLLIN)
@@ -44,7 +47,7 @@ class SocketTransport:
         """
         while True:
             try:
-                return wire.decode(self._channel.recv(), *REQUESTS)
+                return wire.decode(self._recv(0, True, False), *REQUESTS)
             except zmq.Again:
                 self._wait()
 
@@ -62,7 +65,7 @@ class SocketTransport:
 
     def send(self, reply: Any) -> None:
         """Hand a reply over."""
-        self._channel.send(wire.encode(reply))
+        self._send(wire.encode(reply), 0, True, False)
 
     def descriptors(self) -> tuple[int, int, int, int]:
         """Receive the descriptors of an Open.

@@ -90,6 +90,10 @@ class MappedPages:
             and execution.stable.changed_since(self.execution.stable) is not None
         )
 
+    def shows(self, execution: ExecutionState) -> bool:
+        """Whether a Reset would change nothing."""
+        return execution is self.execution and not self._dirty and not self.crowded()
+
     def crowded(self) -> bool:
         """Whether so much is private or mapped piece by piece that it should be mapped anew."""
         return self.private_pages() > MAX_PRIVATE_PAGES or self._runs > 2 * MAX_MAPPED_RUNS

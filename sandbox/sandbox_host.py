@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 from typing import Final
 
 from ic_types import wire
 from ic_types.errors import SandboxDied, SandboxFailure
+from ic_types.fast_init import fill_in
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
 from sandbox.conversation import Request
 from sandbox.line import Line
@@ -44,12 +44,13 @@ class SandboxHost:
 
         Raises: SandboxFailure when the process is gone or can't be started, NetworkError when the zygote is gone.
         """
-        if isinstance(request, Open):
+        opens = type(request) is Open
+        if opens:
             self._start(line)
         process = line.process
         if process is None:
             raise SandboxDied("its process is gone")
-        if isinstance(request, Open):
+        if opens:
             self._send_descriptors(line, process)
         self._pool.send(process, wire.encode(request))
 
@@ -140,9 +141,9 @@ def _copy_out(process: SandboxProcess, answer: Answer, heap: int, stable: int) -
     if isinstance(answer, Paused):
         return answer
     if answer.heap.buffer_offset is not None:
-        answer = replace(answer, heap=_inline(process, answer.heap, heap))
-    if isinstance(answer, Finished) and answer.stable.buffer_offset is not None:
-        answer = replace(answer, stable=_inline(process, answer.stable, stable))
+        fill_in(answer, "heap", _inline(process, answer.heap, heap))
+    if type(answer) is Finished and answer.stable.buffer_offset is not None:
+        fill_in(answer, "stable", _inline(process, answer.stable, stable))
     return answer
 
 

@@ -11,7 +11,7 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import zmq
 
@@ -21,7 +21,7 @@ from sandbox import kernel
 from sandbox.launcher import LaunchedSandbox, Launcher
 from sandbox.page_reports import SECOND_HALF
 
-_POLLIN: Final = int(zmq.POLLIN)
+_POLLIN, _EVENTS, _RCVMORE, _SNDMORE = (int(name) for name in (zmq.POLLIN, zmq.EVENTS, zmq.RCVMORE, zmq.SNDMORE))
 _MOST_WAITING: Final = 64
 _KEPT_BUFFER: Final = 256 << 10
 """Bytes at the start of each half of a page buffer that stay: new memory would cost more than the copy."""
@@ -95,6 +95,9 @@ class SandboxPool:
         self.router.setsockopt(zmq.RCVHWM, _MOST_WAITING)
         self.router.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
         self.router.bind(endpoint)
+        # Every message pays for these: pyzmq's conveniences around them cost more than they do.
+        plain: Any = super(zmq.Socket, self.router)
+        self._send, self._recv, self._get = plain.send, plain.recv, plain.get
         self.poller = zmq.Poller()
         self.poller.register(self.router, zmq.POLLIN)
         self.poller.register(self._deaths.fileno(), zmq.POLLIN)
@@ -147,31 +150,35 @@ class SandboxPool:
 
     def received(self, timeout_ms: int) -> Iterator[tuple[SandboxProcess, bytes]]:
         """Messages that have arrived, or the first that does; those of processes that were ended are dropped."""
-        router = self.router
-        if timeout_ms and not self._has_more():
+        if timeout_ms:
             # Waiting here is much cheaper than polling; nothing else is seen meanwhile.
             if timeout_ms != self._patience:
                 self._patience = timeout_ms
-                router.setsockopt(zmq.RCVTIMEO, timeout_ms)
+                self.router.setsockopt(zmq.RCVTIMEO, timeout_ms)
             try:
-                frames = router.recv_multipart()
+                received = self._receive()
             except zmq.Again:
                 return
-            yield from self._accept(frames)
-        while self._has_more():
-            yield from self._accept(router.recv_multipart())
+            if received is not None:
+                yield received
+        while self._get(_EVENTS) & _POLLIN:
+            received = self._receive()
+            if received is not None:
+                yield received
 
-    def _accept(self, frames: list[bytes]) -> Iterator[tuple[SandboxProcess, bytes]]:
-        process = self._by_identity.get(frames[0])
-        if process is None or len(frames) != 2:
-            return
+    def _receive(self) -> tuple[SandboxProcess, bytes] | None:
+        """The next message; None if it is of no living process, or of another form."""
+        process, body = self._by_identity.get(self._recv(0, True, False)), self._recv(0, True, False)
+        odd = False
+        while self._get(_RCVMORE):
+            self._recv(0, True, False)
+            odd = True
+        if process is None or odd:
+            return None
         if not process.connected:
             process.connected = True
             self._flush(process)
-        yield process, frames[1]
-
-    def _has_more(self) -> bool:
-        return bool(int(self.router.getsockopt(zmq.EVENTS)) & _POLLIN)
+        return process, body
 
     def used(self, process: SandboxProcess) -> None:
         """It was used just now, so it is the last to be evicted."""
@@ -191,8 +198,8 @@ class SandboxPool:
             self._flush(process)
             return
         try:
-            self.router.send(process.identity, zmq.SNDMORE)
-            self.router.send(message)
+            self._send(process.identity, _SNDMORE, True, False)
+            self._send(message, 0, True, False)
         except zmq.ZMQError as error:
             raise SandboxDied(f"its process is gone ({error.strerror})") from error
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import gc
+import os
 
 import pytest
 from sandbox_harness import Harness, drive, message
