@@ -1,8 +1,8 @@
 """Part of the sandbox benchmark: time to commit and to roll back, against pages touched, for memories of 16 MiB and 4 GiB.
 
 A message writes so many pages, spread evenly over the whole memory, and either ends (then they are committed) or traps (then
-they are rolled back and the next message finds the old content). Figures are for the whole message. The 4 GiB memory stands beside
-the small one: what counts is what was touched, not what there is. Last comes the search for written pages where all pages exist.
+they are rolled back and the next message finds the old content). Figures are for the whole message. The 4 GiB memory stands
+beside the small one: what counts is what was touched, not what there is. Last comes the search for written pages where all exist.
 """
 
 from __future__ import annotations

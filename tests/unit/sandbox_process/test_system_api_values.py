@@ -343,7 +343,8 @@ def test_log_keeps_the_newest(box: Harness) -> None:
 
 
 PRINTING = """(module (import "ic0" "debug_print" (func $print (param i32 i32))) (memory 1)
- (func (export "canister_update go") (call $print (i32.const 0) (i32.const 3000)) (call $print (i32.const 0) (i32.const 2000))))"""
+ (func (export "canister_update go")
+  (call $print (i32.const 0) (i32.const 3000)) (call $print (i32.const 0) (i32.const 2000))))"""
 
 
 @pytest.mark.parametrize(("subnet", "printed"), [("application", 0), ("system", 3000 + 2000)])
