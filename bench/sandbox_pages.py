@@ -2,7 +2,7 @@
 
 A message writes so many pages, spread evenly over the whole memory, and either ends (then they are committed) or traps (then
 they are rolled back and the next message finds the old content). Figures are for the whole message. The 4 GiB memory stands
-beside the small one: what counts is what was touched, not what there is. Last comes the search for written pages where all exist.
+beside the small one: what counts is what was touched, not what there is. Last comes the search for written pages.
 """
 
 from __future__ import annotations
