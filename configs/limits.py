@@ -62,6 +62,8 @@ class SubnetLimits:
     install_code_rate_limit: int = 2 * B
     priority_reset_interval: int = 86_400
     checkpoint_interval: int = 500
+    query_stats_epoch_length: int = 600
+    """Rounds after which a node submits what it has counted of queries."""
     # --- memory
     max_wasm32_heap: int = 4 * GIB
     max_wasm64_heap: int = 6 * GIB

@@ -191,13 +191,20 @@ class Metrics:
 
 
 @dataclass(slots=True)
-class QueryTotals:
-    """What the subnet has agreed on about the queries of one canister. Spec: `query_stats`."""
+class QueryStats:
+    """Statistics of queries: of one, of a node's in an epoch, or all that the subnet has agreed on. Spec: `query_stats`."""
 
     calls: int = 0
     instructions: int = 0
     request_bytes: int = 0
     response_bytes: int = 0
+
+    def add(self, other: QueryStats, times: int = 1) -> None:
+        """Count others too, so many times."""
+        self.calls += other.calls * times
+        self.instructions += other.instructions * times
+        self.request_bytes += other.request_bytes * times
+        self.response_bytes += other.response_bytes * times
 
 
 @dataclass(slots=True)
@@ -246,7 +253,8 @@ class Canister:
     """Number of the next snapshot."""
     last_install: TimeNs = TimeNs(0)
     metrics: Metrics = field(default_factory=Metrics)
-    query_totals: QueryTotals = field(default_factory=QueryTotals)
+    query_totals: QueryStats = field(default_factory=QueryStats)
+    """Aggregated over epochs, see `subnet.state.query_records`."""
 
     @property
     def message_memory(self) -> NumBytes:

@@ -19,30 +19,13 @@ from ic_types.reject import ErrorCode, Payload, Reject, Reply, reject
 from ic_types.units import TimeNs
 from sandbox.protocol import OutgoingCall
 from scheduler import cycles_account, error_texts
-from scheduler.canister import Canister, RunStatus
+from scheduler.canister import Canister, QueryStats, RunStatus
 from scheduler.effects import Effects
 from scheduler.message_inputs import method_table
 from scheduler.query_context import QueryContext
 
 ManagementQuery: TypeAlias = Callable[[Principal, str, bytes], Payload]
 """Caller, method and argument of a query of the management canister to its answer."""
-
-
-@dataclass(slots=True)
-class QueryStats:
-    """What one query of one canister adds to its statistics."""
-
-    calls: int = 0
-    instructions: int = 0
-    request_bytes: int = 0
-    response_bytes: int = 0
-
-    def add(self, other: QueryStats) -> None:
-        """Count another query too."""
-        self.calls += other.calls
-        self.instructions += other.instructions
-        self.request_bytes += other.request_bytes
-        self.response_bytes += other.response_bytes
 
 
 @dataclass(slots=True, kw_only=True)

@@ -100,6 +100,28 @@ class CertifiedSlice:
 
 @wire.message
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CanisterQueryStats:
+    """What one node has counted of the queries of one canister."""
+
+    canister_id: CanisterId
+    calls: int
+    instructions: int
+    request_bytes: int
+    response_bytes: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryStatsPayload:
+    """A node's counts of an epoch, or a part of them; without any it says that the node is done with the epochs before."""
+
+    proposer: NodeId
+    epoch: int
+    stats: tuple[CanisterQueryStats, ...] = ()
+
+
+@wire.message
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Input of one round of one subnet."""
 
@@ -111,6 +133,8 @@ class Batch:
     slices: tuple[CertifiedSlice, ...] = ()
     answers: tuple[ConsensusAnswer, ...] = ()
     """To what the management canister asked of consensus."""
+    query_stats: QueryStatsPayload | None = None
+    """Of one node, as a block carries its maker's."""
     is_checkpoint: bool = False
     replica_version: str = ""
 
@@ -165,6 +189,8 @@ class RoundResult:
     """Earliest timer, deadline or heartbeat; 0 = none."""
     stats: dict[str, int]
     """Counters of this round by name, see `subnet.node.replica`."""
+    query_stats: QueryStatsPayload | None = None
+    """What this node would put into the next batch."""
     trace: tuple[tuple[str, bytes, str], ...] = ()
     stage_ns: dict[str, int]
     """Wall time per stage on this node, for benchmarks; never feeds a decision."""

@@ -31,7 +31,7 @@ class MadeBatch:
     @property
     def is_empty(self) -> bool:
         """Whether nothing from outside is in it."""
-        return not (self.batch.ingress or self.batch.slices or self.batch.answers)
+        return not (self.batch.ingress or self.batch.slices or self.batch.answers or self.batch.query_stats)
 
 
 def empty_batch(subnet: Subnet, height: int, time_ns: int, randomness: bytes) -> Batch:
@@ -62,6 +62,7 @@ def make_batch(
         ingress=tuple(one.ingress for one in taken),
         slices=slices,
         answers=answers,
+        query_stats=subnet.query_stats,
         is_checkpoint=height % subnet.plan.limits.checkpoint_interval == 0,
     )
     for one in taken:

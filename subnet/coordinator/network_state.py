@@ -11,7 +11,7 @@ from enum import Enum
 from ic_types.principal import SubnetId
 from subnet.coordinator.genesis import Genesis, SubnetKeys
 from subnet.coordinator.network_plan import NetworkPlan, SubnetPlan
-from subnet.protocol import CertifiedSlice, RoundResult, StreamHead, SubnetRecord
+from subnet.protocol import CertifiedSlice, QueryStatsPayload, RoundResult, StreamHead, SubnetRecord
 from subnet.random_tape import genesis_randomness
 
 _STANDING = ("certified_height",)
@@ -78,6 +78,8 @@ class Subnet:
     delegation: bytes = b""
     """The root subnet's word for this subnet, for its nodes."""
     slices: list[CertifiedSlice] = field(default_factory=list)
+    """For the next batch."""
+    query_stats: QueryStatsPayload | None = None
     """For the next batch."""
     results: dict[int, RoundResult] = field(default_factory=dict)
     """Of the round in work, by node index."""

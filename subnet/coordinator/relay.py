@@ -48,6 +48,8 @@ class Relay:
         self._ports = ports
         self._open: dict[int, _Open] = {}
         self._last_cookie = 0
+        self._turns: dict[tuple[int, type], int] = {}
+        """Of each subnet and kind of question, so that which node runs a query doesn't depend on who looks in meanwhile."""
 
     def ask(self, subnet: Subnet, question: Question, receiver: Receiver, node: Node | None = None) -> None:
         """Ask one node of the subnet, in turns unless it is named; the cookie is put in here."""
@@ -56,7 +58,10 @@ class Relay:
             receiver(None)
             return
         self._last_cookie += 1
-        chosen = node or live[self._last_cookie % len(live)]
+        turn = self._turns.get((subnet.place, type(question)), 0)
+        if node is None:
+            self._turns[subnet.place, type(question)] = turn + 1
+        chosen = node or live[turn % len(live)]
         question = replace(question, cookie=self._last_cookie)
         self._open[self._last_cookie] = _Open(question, subnet, chosen, node is not None, receiver)
         self._ports.send_node(chosen.address, wire.encode(question))

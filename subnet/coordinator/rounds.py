@@ -20,7 +20,7 @@ from subnet.coordinator.dispatcher import Dispatcher
 from subnet.coordinator.network_state import Network, Node, Subnet
 from subnet.coordinator.ports import Ports
 from subnet.coordinator.stage_times import StageTimes
-from subnet.protocol import CertifiedSlice, Certify, RoundResult, SliceRequest, Slices
+from subnet.protocol import CertifiedSlice, Certify, QueryStatsPayload, RoundResult, SliceRequest, Slices
 from subnet.random_tape import randomness, tape_message
 
 log = structlog.get_logger()
@@ -171,7 +171,18 @@ class Rounds:
         subnet.signature, subnet.randomness = signature, tape
         subnet.heads = {head.peer: head for head in result.heads}
         subnet.has_work, subnet.next_due_ns = result.has_work, result.next_due_ns
+        subnet.query_stats = self._offered(subnet)
         self.hooks.certified(subnet, result)
+
+    def _offered(self, subnet: Subnet) -> QueryStatsPayload | None:
+        """Statistics of queries for the next batch: of the node whose turn it is, or of the next that has any."""
+        live = subnet.live()
+        for k in range(len(live)):
+            node = live[(self.height + k) % len(live)]
+            offered = subnet.results[node.index].query_stats
+            if offered is not None and offered.proposer == subnet.record.nodes[node.index - 1]:
+                return offered
+        return None
 
     # --- slices
 

@@ -30,6 +30,7 @@ from subnet.node import acceptance, certificates, tree_update
 from subnet.node.certified_state import CertifiedState
 from subnet.node.driver import Driver
 from subnet.node.faults import FaultPlan, parse_faults
+from subnet.node.query_collector import QueryCollector
 from subnet.node.rehash import Rehash
 from subnet.node.round import RoundCounts, run_batch
 from subnet.protocol import (
@@ -73,6 +74,7 @@ class Replica:
         self.rehash = Rehash(config.rehash_rounds)
         self.certified = CertifiedState(self.state)
         """What queries see."""
+        self.collector = QueryCollector(config.node_id, config.limits.query_stats_epoch_length)
         self.previous_root: bytes | None = None
         self.identity = Ed25519Identity(config.node_secret) if config.node_secret else None
         tree_update.set_network(self.state)
@@ -121,6 +123,7 @@ class Replica:
             signature_requests=tuple(one for one in asked if isinstance(one, SignatureRequest)),
             outcall_requests=tuple(one for one in asked if isinstance(one, OutcallRequest)),
             has_work=self._has_work(),
+            query_stats=self.collector.offer(self.state.query_records),
             next_due_ns=self._next_due(),
             stats=_stats(counts, self),
             stage_ns=stages,
@@ -176,6 +179,7 @@ class Replica:
             self.certified.certify(request.signature)
             if request.delegation:
                 self.certified.delegation = Delegation(self.config.subnet, request.delegation)
+            self.collector.certified(request.height)
         return Slices(height=request.height, slices=tuple(self._slice(request, k) for k in range(len(request.slices))))
 
     def _slice(self, request: Certify, position: int) -> CertifiedSlice | None:
@@ -239,6 +243,7 @@ class Replica:
             fees=self.state.fees,
         )
         payload = yield from execute_query(run, request.sender, request.method, request.arg)
+        self.collector.count(run.stats)
         return payload
 
     def query_view(self) -> QueryView:

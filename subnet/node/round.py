@@ -26,7 +26,7 @@ from scheduler import charging
 from scheduler.round import Round, RoundSummary, Step, StepResult, execute_round
 from subnet.management import consensus_calls, installs, lifecycle
 from subnet.management.destinations import induction_target, resolve_destination
-from subnet.protocol import Batch, CertifiedSlice
+from subnet.protocol import Batch, CertifiedSlice, QueryStatsPayload
 from subnet.state.replicated_state import ReplicatedState
 from subnet.state.world import RoundWorld
 from xnet.slice import StreamSlice
@@ -59,6 +59,8 @@ def run_batch(
     assert batch.height == state.height + 1, f"batch {batch.height} after state {state.height}"
     trace.emit("subnet.node.round.run_batch", batch.height.to_bytes(8, "big"))
     state.height = Height(batch.height)
+    if batch.query_stats is not None:
+        _take_query_stats(state, batch.query_stats)
     state.time = TimeNs(max(batch.time_ns, state.time))
     state.randomness = batch.randomness
     state.block_makers.observe(state.own.nodes, batch.randomness, state.time)
@@ -92,6 +94,21 @@ def _execution(world: RoundWorld) -> Round:
     if world.is_checkpoint:
         yield from cast("Generator[Step, StepResult, None]", installs.abort_all(world))
     return summary
+
+
+def _take_query_stats(state: ReplicatedState, payload: QueryStatsPayload) -> None:
+    """Take in what a node has counted, and add to the canisters' totals what enough nodes have."""
+    last_epoch = (state.height - 1) // state.limits.query_stats_epoch_length
+    problem = state.query_records.add(payload, state.own.nodes, last_epoch)
+    if problem is not None:
+        log.warning("node.query_stats_ignored", height=state.height, proposer=str(payload.proposer), reason=problem)
+        return
+    nodes = len(state.own.nodes)
+    for canister_id, stats in state.query_records.aggregate(nodes).items():
+        canister = state.canisters.get(canister_id)
+        if canister is not None:
+            canister.query_totals.add(stats)
+            state.canisters.touch(canister_id)
 
 
 def _time_out(world: RoundWorld) -> int:

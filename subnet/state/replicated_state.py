@@ -27,6 +27,7 @@ from subnet.management.block_makers import BlockMakers
 from subnet.management.consensus_calls import ConsensusCalls
 from subnet.protocol import NetworkRecord, SubnetRecord
 from subnet.state.canister_table import CanisterTable
+from subnet.state.query_records import QueryRecords
 from xnet.stream import Stream
 
 
@@ -66,6 +67,8 @@ class ReplicatedState:
     """Hashes of modules compiled since the last checkpoint: they debit the round by a hundredth."""
     messages_executed: int = 0
     block_makers: BlockMakers = field(default_factory=BlockMakers)
+    query_records: QueryRecords = field(default_factory=QueryRecords)
+    """Statistics of queries that aren't in the canisters' totals yet."""
     # --- not state: rebuilt from it
     deadlines: Deadlines = field(default_factory=Deadlines)
     tree: StateTree = field(default_factory=StateTree)

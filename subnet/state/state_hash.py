@@ -159,6 +159,7 @@ def subnet_names(state: ReplicatedState) -> dict[str, object]:
         "consensus calls": state.consensus_calls.to_canonical(),
         "priority": state.scheduler.priority.canonical(),
         "heap delta": state.scheduler.heap_delta_estimate,
+        "query statistics": state.query_records.to_canonical(),
         "charge points": state.scheduler.charges.timeline.canonical(),
     }
 

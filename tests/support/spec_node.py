@@ -17,7 +17,7 @@ from scheduler.canister import Canister
 from scheduler.effects import Effects
 from subnet.lab.universal import Program
 from subnet.management.methods import METHODS
-from subnet.protocol import AcceptanceRequest, Batch, Certify, QueryRequest, RoundResult
+from subnet.protocol import AcceptanceRequest, Batch, Certify, QueryRequest, QueryStatsPayload, RoundResult
 from tests.support.lone_node import GENESIS_NS, SECOND, LoneNode, example, network_record
 
 T = TypeVar("T")
@@ -67,6 +67,8 @@ class SpecNode(LoneNode):
         super().__init__(folder, network, "app", shares["app"][0], **options)
         self.outcomes: dict[bytes, Outcome] = {}
         self.now = GENESIS_NS
+        self.offered: QueryStatsPayload | None = None
+        """Statistics of queries for the next batch."""
 
     # --- rounds
 
@@ -83,9 +85,11 @@ class SpecNode(LoneNode):
             ingress=ingress,
             answers=self.desk.take(0, height, self.now),
             is_checkpoint=checkpoint,
+            query_stats=self.offered,
         )
         result = self.replica.process(batch, lambda: ())
         self.desk.asked(0, result)
+        self.offered = result.query_stats
         signature = bls.combine(1, [(1, result.certification_share)])
         self.replica.certify(Certify(height=height, signature=signature))
         for end in result.outcomes:

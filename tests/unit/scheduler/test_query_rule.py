@@ -12,9 +12,9 @@ from ic_types.principal import MANAGEMENT_CANISTER
 from ic_types.reject import ErrorCode, Reject, RejectCode, Reply
 from ic_types.units import Cycles
 from sandbox.protocol import EntryPoint, Finished
-from scheduler.canister import Canister, RunStatus
+from scheduler.canister import Canister, QueryStats, RunStatus
 from scheduler.effects import Effect, EffectResult, ReleaseFork, RunMessage
-from scheduler.query import QueryRun, QueryStats, execute_query
+from scheduler.query import QueryRun, execute_query
 from scheduler.query_messages import inspect_message
 from tests.support.fake_executor import USER, FakeWorld, Script, call, dirty, pickled, reject_with, reply, trap, work
 

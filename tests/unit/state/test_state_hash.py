@@ -23,6 +23,7 @@ CONSTANT = {"network", "own", "limits", "fees", "routing", "root_key_der", "chai
 COVERED = {
     "canisters", "streams", "history", "height", "time", "randomness", "next_canister_index", "messages_executed", "compiled",
     "minted", "block_makers", "flow", "lost", "tally", "refunds", "management_queues", "consensus_calls", "scheduler",
+    "query_records",
 }  # fmt: skip
 
 
