@@ -15,6 +15,7 @@ from ic_types.chain_keys.registry import ChainKeyRecord
 from ic_types.consensus_calls import ConsensusAnswer, OutcallRequest, SignatureRequest
 from ic_types.messages import Ingress
 from ic_types.principal import CanisterId, NodeId, Principal, SubnetId
+from ic_types.query_statistics import QueryStatsPayload
 from subnet.account import SubnetAccount
 
 
@@ -96,28 +97,6 @@ class CertifiedSlice:
     """CBOR hash tree that reveals /streams/<destination>: header and messages."""
     certificate_signature: bytes
     """Threshold signature of the source subnet over the root of the witness, 48 bytes."""
-
-
-@wire.message
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CanisterQueryStats:
-    """What one node has counted of the queries of one canister."""
-
-    canister_id: CanisterId
-    calls: int
-    instructions: int
-    request_bytes: int
-    response_bytes: int
-
-
-@wire.message
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryStatsPayload:
-    """A node's counts of an epoch, or a part of them; without any it says that the node is done with the epochs before."""
-
-    proposer: NodeId
-    epoch: int
-    stats: tuple[CanisterQueryStats, ...] = ()
 
 
 @wire.message

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ic_types.principal import SubnetId
+from ic_types.query_statistics import QueryStatsPayload
 from subnet.coordinator.genesis import Genesis, SubnetKeys
 from subnet.coordinator.network_plan import NetworkPlan, SubnetPlan
-from subnet.protocol import CertifiedSlice, QueryStatsPayload, RoundResult, StreamHead, SubnetRecord
+from subnet.protocol import CertifiedSlice, RoundResult, StreamHead, SubnetRecord
 from subnet.random_tape import genesis_randomness
 
 _STANDING = ("certified_height",)

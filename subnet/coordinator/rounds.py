@@ -13,6 +13,7 @@ import structlog
 
 from ic_types import bls, wire
 from ic_types.errors import CertificationError
+from ic_types.query_statistics import QueryStatsPayload
 from subnet.coordinator import agreement
 from subnet.coordinator.batch_maker import fitting_slices, slice_requests
 from subnet.coordinator.certifier import SigningTask, root_message, sign_all
@@ -20,7 +21,7 @@ from subnet.coordinator.dispatcher import Dispatcher
 from subnet.coordinator.network_state import Network, Node, Subnet
 from subnet.coordinator.ports import Ports
 from subnet.coordinator.stage_times import StageTimes
-from subnet.protocol import CertifiedSlice, Certify, QueryStatsPayload, RoundResult, SliceRequest, Slices
+from subnet.protocol import CertifiedSlice, Certify, RoundResult, SliceRequest, Slices
 from subnet.random_tape import randomness, tape_message
 
 log = structlog.get_logger()

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Mapping
 
 from ic_types.principal import CanisterId, NodeId
+from ic_types.query_statistics import CanisterQueryStats, QueryStatsPayload
 from scheduler.canister import QueryStats
-from subnet.protocol import CanisterQueryStats, QueryStatsPayload
 from subnet.state.query_records import QueryRecords
 
 MAX_CANISTERS = 1000

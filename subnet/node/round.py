@@ -15,6 +15,7 @@ import structlog
 from ic_types import trace
 from ic_types.errors import CertificationError
 from ic_types.principal import CanisterId, SubnetId
+from ic_types.query_statistics import QueryStatsPayload
 from ic_types.reject import Reject
 from ic_types.units import Height, TimeNs
 from message_routing.demux import DemuxCounts, demux
@@ -26,7 +27,7 @@ from scheduler import charging
 from scheduler.round import Round, RoundSummary, Step, StepResult, execute_round
 from subnet.management import consensus_calls, installs, lifecycle
 from subnet.management.destinations import induction_target, resolve_destination
-from subnet.protocol import Batch, CertifiedSlice, QueryStatsPayload
+from subnet.protocol import Batch, CertifiedSlice
 from subnet.state.replicated_state import ReplicatedState
 from subnet.state.world import RoundWorld
 from xnet.slice import StreamSlice

@@ -13,8 +13,8 @@ from dataclasses import astuple, dataclass, field
 
 from ic_types import canonical
 from ic_types.principal import CanisterId, NodeId
+from ic_types.query_statistics import QueryStatsPayload
 from scheduler.canister import QueryStats
-from subnet.protocol import QueryStatsPayload
 
 _LARGEST = (1 << 64) - 1
 Record = dict[CanisterId, QueryStats]

@@ -13,11 +13,12 @@ from ic_types import bls
 from ic_types.candid import decoder, encoder
 from ic_types.messages import Ingress
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal
+from ic_types.query_statistics import QueryStatsPayload
 from scheduler.canister import Canister
 from scheduler.effects import Effects
 from subnet.lab.universal import Program
 from subnet.management.methods import METHODS
-from subnet.protocol import AcceptanceRequest, Batch, Certify, QueryRequest, QueryStatsPayload, RoundResult
+from subnet.protocol import AcceptanceRequest, Batch, Certify, QueryRequest, RoundResult
 from tests.support.lone_node import GENESIS_NS, SECOND, LoneNode, example, network_record
 
 T = TypeVar("T")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ic_types import canonical
 from ic_types.principal import Principal
+from ic_types.query_statistics import CanisterQueryStats, QueryStatsPayload
 from scheduler.canister import QueryStats
 from subnet.node.query_collector import MAX_CANISTERS, QueryCollector
-from subnet.protocol import CanisterQueryStats, QueryStatsPayload
 from subnet.state.query_records import QueryRecords, medians
 
 NODES = tuple(Principal.self_authenticating(bytes([k])) for k in range(4))
