@@ -27,19 +27,8 @@ from ic_types.principal import Principal  # noqa: E402
 from sandbox import confinement  # noqa: E402
 from sandbox.main import run_sandbox  # noqa: E402
 from sandbox.module_info import ModuleInfo  # noqa: E402
-from sandbox.protocol import (  # noqa: E402
-    Close,
-    EntryPoint,
-    Environment,
-    Execute,
-    Executed,
-    ExecutionContext,
-    ExecutionInput,
-    Finished,
-    MemoryImage,
-    Open,
-    Opened,
-)
+from sandbox.protocol import EntryPoint, Environment, ExecutionContext, ExecutionInput, Finished  # noqa: E402
+from sandbox.requests import Close, Execute, Executed, MemoryImage, Open, Opened  # noqa: E402
 
 MESSAGES = 12_000
 COMPILER = """

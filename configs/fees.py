@@ -106,6 +106,16 @@ class CyclesCostSchedule:
         )
         return Cycles(max(per_day * freezing_threshold_s // SECONDS_PER_DAY - reserved_balance, 0))
 
+    def storage_reservation(self, grown: int, usage: int, threshold: int, capacity: int) -> Cycles:
+        """Cycles set aside when a canister grows by these bytes on a subnet with this usage; nothing below the threshold."""
+        return Cycles(self._reserved(usage + grown, threshold, capacity) - self._reserved(usage, threshold, capacity))
+
+    def _reserved(self, usage: int, threshold: int, capacity: int) -> int:
+        """For all storage above the threshold: half of what it costs for a period that grows with the usage."""
+        above, room = max(usage - threshold, 0), max(capacity - threshold, 0)
+        seconds = self.storage_reservation_period_s * above // room if room else 0
+        return self.storage(above, seconds // 2)
+
     def http_request(self, request_bytes: int, response_bytes: int) -> Cycles:
         """An HTTPS outcall; its formula has the node count inside, so it isn't scaled."""
         n = self.subnet_size

@@ -14,6 +14,16 @@ from ic_types import wire
 B = 1_000_000_000
 M = 1_000_000
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+MESSAGE_STRUCT_BYTES = 256
+"""What a message takes beside its payload. Not in the spec: a round figure near the replica's struct sizes."""
+MAX_RESPONSE_BYTES = MESSAGE_STRUCT_BYTES + 2 * MIB
+"""What a guaranteed-response call reserves at both ends."""
+
+
+def request_memory(payload_bytes: int, *, best_effort: bool) -> int:
+    """Message memory that a request takes at each end: itself, or room for the largest response if that is guaranteed."""
+    size = MESSAGE_STRUCT_BYTES + payload_bytes
+    return size if best_effort else max(size, MAX_RESPONSE_BYTES)
 
 
 class SubnetType(Enum):
@@ -70,6 +80,8 @@ class SubnetLimits:
     max_stable_memory: int = 500 * GIB
     subnet_memory_capacity: int = 2 * TIB
     subnet_memory_threshold: int = 750 * GIB
+    response_memory_reserve: int = 10 * GIB
+    """Kept free of other memory, for what callbacks allocate."""
     guaranteed_response_memory: int = 15 * GIB
     best_effort_memory: int = 5 * GIB
     default_wasm_memory_limit: int = 3 * GIB

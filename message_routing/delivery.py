@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from configs.limits import request_memory
 from ic_types.messages import Refund, Request, Response
 from ic_types.principal import CanisterId
 from ic_types.units import Cycles
 from message_routing.lost_cycles import LossCause, LostCycles
-from message_routing.message_size import MAX_RESPONSE_BYTES, memory_bytes
+from message_routing.message_size import payload_bytes
 from message_routing.queues import CanisterQueues
 from message_routing.receivers import Canisters
 from message_routing.routing_table import RoutingTable
@@ -45,7 +46,7 @@ class GuaranteedMemory:
 
 def needed_bytes(request: Request) -> int:
     """Guaranteed-response memory that a request takes at its receiver."""
-    return MAX_RESPONSE_BYTES + max(memory_bytes(request) - MAX_RESPONSE_BYTES, 0)
+    return request_memory(payload_bytes(request), best_effort=False)
 
 
 @dataclass(slots=True)

@@ -33,6 +33,11 @@ def reject_response(request: Request, why: Reject) -> Response:
     )
 
 
-def push_local_reject(queues: CanisterQueues, request: Request, why: Reject, *, local: bool) -> bool:
-    """Answer a request of the queues' owner; `local`: the callee is on this subnet. False if a response is queued already."""
-    return queues.push_input_response(reject_response(request, why), local) is not None
+def push_local_reject(queues: CanisterQueues, request: Request, why: Reject, *, local: bool) -> tuple[int, Response] | None:
+    """Answer a request of the queues' owner; `local`: the callee is on this subnet.
+
+    Returns: sequence number and answer, or None if a response is queued already.
+    """
+    answer = reject_response(request, why)
+    sequence = queues.push_input_response(answer, local)
+    return None if sequence is None else (sequence, answer)

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import hashlib
 
+from configs.limits import MESSAGE_STRUCT_BYTES
 from ic_types.messages import Ingress, Request, Response
-from ic_types.reject import Reject, Reply
-
-STRUCT_BYTES = 256
-"""What a message takes beside its payload. Not in the spec: a round figure near the replica's struct sizes."""
-MAX_RESPONSE_BYTES = STRUCT_BYTES + (2 << 20)
-"""What a guaranteed-response call reserves at both ends."""
+from ic_types.reject import ErrorCode, Reject, Reply
 
 
 def payload_bytes(message: Request | Response) -> int:
@@ -27,8 +23,16 @@ def payload_bytes(message: Request | Response) -> int:
 
 
 def memory_bytes(message: Request | Response) -> int:
-    """The bytes that message memory counts."""
-    return STRUCT_BYTES + payload_bytes(message)
+    """The bytes that message memory counts; nothing for a note in the place of a best-effort response that won't come."""
+    if type(message) is Response and is_compact(message):
+        return 0
+    return MESSAGE_STRUCT_BYTES + payload_bytes(message)
+
+
+def is_compact(response: Response) -> bool:
+    """The subnet itself put this in the place of a best-effort response: its deadline passed, or it was shed."""
+    payload = response.payload
+    return type(payload) is Reject and payload.error_code in (ErrorCode.DEADLINE_EXPIRED, ErrorCode.RESPONSE_DROPPED)
 
 
 def digest(message: Ingress | Request | Response) -> bytes:

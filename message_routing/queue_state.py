@@ -6,14 +6,16 @@ Rule module. `message_routing.queues` has the operations.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from configs.limits import MAX_RESPONSE_BYTES
 from ic_types.messages import Ingress, Request, Response
 from ic_types.principal import CanisterId, Principal
 from ic_types.units import CallbackId, NumBytes, TimeNs
 from message_routing.input_schedule import InputClass, Rotation
-from message_routing.message_size import MAX_RESPONSE_BYTES, digest, memory_bytes
+from message_routing.message_size import digest, memory_bytes
 
 QUEUE_CAPACITY: Final = 500
 
@@ -123,6 +125,16 @@ class QueueState:
     def guaranteed_memory(self) -> NumBytes:
         """Bytes of guaranteed-response message memory, reservations included."""
         return self.memory.guaranteed_bytes()
+
+    def best_effort_places(self) -> Iterator[tuple[int, int, bool, CanisterId]]:
+        """Bytes, sequence number, whether it is an input, and the peer of every best-effort message that takes memory."""
+        for peer_id, peer in self.peers.items():
+            for sequence, message in peer.inputs.items():
+                if message.deadline_s and (size := memory_bytes(message)):
+                    yield size, sequence, True, peer_id
+            for sequence, (message, _) in peer.outputs.items():
+                if message.deadline_s:
+                    yield memory_bytes(message), sequence, False, peer_id
 
     def best_effort_memory(self) -> NumBytes:
         """Bytes of best-effort messages."""

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
 from ic_types.messages import CanisterInput, Ingress, Request, Response
 from ic_types.principal import CanisterId
-from ic_types.units import NS_PER_SECOND, TimeNs
+from ic_types.reject import ErrorCode, reject
+from ic_types.units import NS_PER_SECOND, Cycles, TimeNs
 from message_routing.input_schedule import InputClass, rotate_over, turn_by_turn
 from message_routing.queue_state import PeerQueues, QueueState
 
 REQUEST_LIFETIME_NS: Final = 300 * NS_PER_SECOND
+DROPPED: Final = reject(ErrorCode.RESPONSE_DROPPED, "Response was dropped.")
+"""What a caller learns of a best-effort response that was shed."""
 
 
 class CanisterQueues(QueueState):
@@ -136,6 +140,19 @@ class CanisterQueues(QueueState):
         self._forget_if_idle(sender, peer)
         return message
 
+    def shed_input(self, sender: CanisterId, sequence: int) -> Request | Response:
+        """Take a best-effort message out of an input queue for want of memory; a response leaves a reject in its place."""
+        peer = self.peers[sender]
+        message = peer.inputs[sequence]
+        if type(message) is Request:
+            self.drop_input(sender, sequence)
+            return message
+        assert type(message) is Response
+        self.memory.count(message, -1)
+        self.digests.pop(sequence, None)
+        peer.inputs[sequence] = replace(message, refund=Cycles(0), payload=DROPPED)
+        return message
+
     # --- outputs
 
     def push_output_request(self, request: Request, now: TimeNs) -> bool:
@@ -200,6 +217,10 @@ class CanisterQueues(QueueState):
         """Take the oldest message out of a non-empty output queue."""
         peer = self.peers[peer_id]
         return self._take_output(peer_id, peer, next(iter(peer.outputs)))
+
+    def drop_output(self, peer_id: CanisterId, sequence: int) -> Request | Response:
+        """Take any message out of an output queue."""
+        return self._take_output(peer_id, self.peers[peer_id], sequence)
 
     def output_deadlines(self, peer_id: CanisterId) -> list[TimeNs]:
         """Due times of the output queue's messages that this didn't tell before."""

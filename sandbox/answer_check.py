@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from configs.limits import SubnetLimits
+from configs.limits import SubnetLimits, request_memory
 from ic_types.errors import SandboxFailure
 from ic_types.fast_init import fast_init
 from ic_types.reject import ErrorCode
@@ -253,6 +253,9 @@ def _check_calls(calls: tuple[OutgoingCall, ...], asked: Asked) -> None:
         raise _refuse(f"a call made in {message.entry.value}")
     if len(calls) > context.callbacks_available:
         raise _refuse(f"{len(calls)} calls where {context.callbacks_available} more may be open")
+    guaranteed = [len(call.method.encode()) + len(call.arg) for call in calls if call.timeout_s is None]
+    if sum(request_memory(size, best_effort=False) for size in guaranteed) > context.message_memory_available:
+        raise _refuse(f"{len(guaranteed)} calls where {context.message_memory_available} bytes of message memory are left")
     free, used = dict(context.output_slots), dict[bytes, int]()
     env_bits = 64 if asked.module.wasm64 else 32
     for call in calls:

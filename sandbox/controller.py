@@ -26,18 +26,9 @@ from sandbox.execution_state import ExecutionState
 from sandbox.launcher import Launcher
 from sandbox.line import Line, LineMaker, Task
 from sandbox.memory_watch import SPARE_BYTES, MemoryWatch
-from sandbox.protocol import (
-    Aborted,
-    Answer,
-    Environment,
-    Executed,
-    ExecutionContext,
-    ExecutionInput,
-    Opened,
-    OpenFailed,
-    ResetDone,
-)
+from sandbox.protocol import Answer, Environment, ExecutionContext, ExecutionInput
 from sandbox.query_forks import QueryForks
+from sandbox.requests import Aborted, Executed, Opened, OpenFailed, ResetDone
 from sandbox.sandbox_host import SandboxHost
 from sandbox.sandbox_pool import SandboxPool, SandboxProcess
 from sandbox.workload import Workload

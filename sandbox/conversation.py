@@ -24,24 +24,26 @@ from sandbox.execution_state import ExecutionState
 from sandbox.mapped_pages import MappedPages
 from sandbox.portions import MAX_UNDER_WAY, Flight, Portions
 from sandbox.protocol import (
-    Abort,
-    Aborted,
     Answer,
     Environment,
-    Execute,
-    Executed,
     ExecutionContext,
     ExecutionInput,
     Finished,
+    Paused,
+    Stop,
+)
+from sandbox.requests import (
+    Abort,
+    Aborted,
+    Execute,
+    Executed,
     MemoryImage,
     Open,
     Opened,
-    Paused,
     Reset,
     ResetDone,
     Resume,
     Settled,
-    Stop,
 )
 
 Request: TypeAlias = Open | Execute | Settled | Resume | Abort | Reset

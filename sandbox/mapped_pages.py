@@ -13,7 +13,8 @@ from configs.limits import SubnetLimits
 from ic_types.units import WASM_PAGE_BYTES
 from sandbox.answer_check import check_indices
 from sandbox.execution_state import ExecutionState
-from sandbox.protocol import Aborted, Answer, Finished, MemoryImage, Paused
+from sandbox.protocol import Answer, Finished, Paused
+from sandbox.requests import Aborted, MemoryImage
 
 MAX_MAPPED_RUNS: Final = 20_000
 """A process may have 65,530 mappings, and each mapped run costs about 11 us."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from ic_types.units import OS_PAGE_BYTES
 from sandbox import kernel
 from sandbox.dirty_pages import DirtyPages
-from sandbox.protocol import Run
+from sandbox.requests import Run
 
 _FROM_FILE = kernel.MAP_PRIVATE | kernel.MAP_NORESERVE
 _NEVER_WRITTEN = _FROM_FILE | kernel.MAP_ANONYMOUS

@@ -11,7 +11,7 @@ import hashlib
 from ic_types.units import OS_PAGE_BYTES
 from sandbox.page_runs import runs_of
 from sandbox.page_store import Epoch, PageFile, Slot
-from sandbox.protocol import Run
+from sandbox.requests import Run
 
 GROUP_PAGES = 256
 ZERO_PAGE = bytes(OS_PAGE_BYTES)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from ic_types.units import OS_PAGE_BYTES
 from sandbox.page_store import Slot
-from sandbox.protocol import Run
+from sandbox.requests import Run
 
 
 def runs_of(pages: Iterable[tuple[int, Slot | None]]) -> tuple[Run, ...]:

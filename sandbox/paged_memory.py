@@ -14,7 +14,7 @@ from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
 from sandbox.page_group import GROUP_PAGES, ZERO_DIGEST, ZERO_NODE, ZERO_PAGE, Group, node_digest
 from sandbox.page_runs import join_runs, runs_of
 from sandbox.page_store import Epoch, PageFile, Slot
-from sandbox.protocol import Run
+from sandbox.requests import Run
 
 _PAGES_PER_WASM_PAGE = WASM_PAGE_BYTES // OS_PAGE_BYTES
 _DIGEST = 32

@@ -28,10 +28,9 @@ from sandbox.protocol import (
     ExecutionContext,
     ExecutionInput,
     Finished,
-    Open,
-    Reset,
     Trapped,
 )
+from sandbox.requests import Open, Reset
 from sandbox.system_api.message_state import MessageState
 from sandbox.system_api.traps import CanisterTrap
 

@@ -11,24 +11,20 @@ from typing import Any, NoReturn, Protocol
 
 from ic_types.errors import SandboxFailure
 from sandbox.dirty_pages import DirtyPages
-from sandbox.protocol import (
+from sandbox.protocol import Answer, ExecutionContext, Paused, Stop, Trapped
+from sandbox.requests import (
     Abort,
     Aborted,
-    Answer,
     Close,
     Execute,
     Executed,
-    ExecutionContext,
     Open,
     Opened,
     OpenFailed,
-    Paused,
     Reset,
     ResetDone,
     Resume,
     Settled,
-    Stop,
-    Trapped,
 )
 from sandbox.runner import Runner
 from sandbox.system_api.traps import AbortExecution

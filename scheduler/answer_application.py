@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from configs.limits import request_memory
 from ic_types.messages import Request
 from ic_types.principal import Principal
 from ic_types.reject import Reject
@@ -51,13 +52,18 @@ def finish(
 
     `limit`: instruction limit of this execution. `threshold`: what the withdrawals of the message must leave in the balance.
     """
-    error, pages = failure(core, canister, answer, threshold, call_context_rules.caller_of(context.origin)), 0
+    caller = call_context_rules.caller_of(context.origin)
+    reserved = storage_reservation(core, canister, answer, entry)
+    error, pages = failure(core, canister, answer, threshold, caller, reserved), 0
     version = canister.version
     if error is None:
         assert type(answer) is Finished
         if entry is not EntryPoint.QUERY:
             pages = keep_changes(core, canister, context, answer, time)
         take_cycles(core, canister, context, answer, version)
+        if reserved:
+            canister.balance = Cycles(canister.balance - reserved)
+            canister.reserved_balance = Cycles(canister.reserved_balance + reserved)
         if answer.response is not None:
             call_context_rules.respond(canister, context, call_context_rules.payload_of(answer.response), core)
     elif canister.execution is not None and entry is not EntryPoint.QUERY:
@@ -69,19 +75,43 @@ def finish(
     return Outcome(min(answer.instructions + charge, limit), error)
 
 
-def failure(core: Core, canister: Canister, answer: Finished | Trapped, threshold: int, caller: Principal) -> Reject | None:
+def growth(canister: Canister, answer: Finished) -> int:
+    """Bytes of heap and stable memory that the message takes from the subnet: those within the allocation were taken before."""
+    execution, allocation = canister.execution, canister.settings.memory_allocation
+    assert execution is not None
+    pages = answer.heap_pages + answer.stable_pages - execution.heap.wasm_pages - execution.stable.wasm_pages
+    if pages <= 0:
+        return 0
+    before = canister.memory_usage()
+    return max(before + pages * WASM_PAGE_BYTES, allocation) - max(before, allocation)
+
+
+def storage_reservation(core: Core, canister: Canister, answer: Finished | Trapped, entry: EntryPoint) -> int:
+    """Cycles to set aside for the message's growth on a subnet that fills up. Spec: `cycles_to_reserve`."""
+    if type(answer) is not Finished or entry is EntryPoint.QUERY:
+        return 0
+    grown, limits = growth(canister, answer), core.limits
+    if not grown:
+        return 0
+    threshold, capacity = limits.subnet_memory_threshold // limits.scheduler_cores, limits.subnet_memory_capacity
+    return core.fees.storage_reservation(grown, core.memory_usage, threshold, capacity // limits.scheduler_cores)
+
+
+def failure(
+    core: Core, canister: Canister, answer: Finished | Trapped, threshold: int, caller: Principal, reserved: int
+) -> Reject | None:
     """Why the message fails: it trapped, or it takes more cycles than are left (which only a sliced message can meet)."""
     if type(answer) is Trapped:
         return error_texts.canister_error(canister.canister_id, answer.error_code, answer.message)
     assert type(answer) is Finished
-    if not answer.calls and not answer.cycles_burned:
+    if not (answer.calls or answer.cycles_burned or reserved or threshold):
         return None
     wasm64 = cycles_account.is_wasm64(canister)
-    removed = answer.cycles_burned - answer.cycles_accepted
+    removed = reserved + answer.cycles_burned - answer.cycles_accepted
     for call in answer.calls:
         removed += call.cycles + sum(cycles_account.call_cost(core, len(call.method.encode()) + len(call.arg), wasm64=wasm64))
-    if removed > 0 and canister.balance < removed + threshold:
-        return cycles_account.out_of_cycles(canister, removed, threshold, caller)
+    if canister.balance < max(removed, 0) + threshold:
+        return cycles_account.out_of_cycles(canister, max(removed, 0), threshold, caller)
     return None
 
 
@@ -89,13 +119,12 @@ def keep_changes(core: Core, canister: Canister, context: CallContext, answer: F
     """Commit memory and globals, version, certified data, timer and calls; returns the number of changed heap pages."""
     execution = canister.execution
     assert execution is not None
-    before = execution.heap.wasm_pages + execution.stable.wasm_pages
+    before, grown = execution.heap.wasm_pages, growth(canister, answer)
     heap_pages, _ = execution.commit(answer)
-    grown = (answer.heap_pages + answer.stable_pages - before) * WASM_PAGE_BYTES
-    if grown > 0:
+    core.memory_available -= grown
+    core.memory_usage += grown
+    if answer.heap_pages > before:
         update_low_memory_hook(canister)
-        after = canister.memory_usage()
-        core.memory_available -= max(after - max(after - grown, canister.settings.memory_allocation), 0)
     delta = (heap_pages + answer.stable_dirty_marks) * OS_PAGE_BYTES
     core.heap_delta += delta
     canister.heap_delta_debit = NumBytes(canister.heap_delta_debit + delta)
@@ -167,3 +196,5 @@ def send_call(core: Core, canister: Canister, context: CallContext, call: Outgoi
     )
     context.outstanding_calls += 1
     core.callbacks_created += 1
+    if not deadline_s:
+        core.message_memory_available -= request_memory(payload_bytes(request), best_effort=False)

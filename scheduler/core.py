@@ -29,6 +29,10 @@ class Core:
     """Inputs that are offered to a sandbox at once; never changes a result."""
     memory_available: int = 1 << 62
     """Bytes that canisters of this core may still grow in this iteration."""
+    memory_usage: int = 0
+    """The core's share of the subnet's memory in use, in bytes."""
+    message_memory_available: int = 1 << 62
+    """Bytes of guaranteed-response memory that calls of this core may still take in this iteration."""
     callbacks_available: int = 1 << 62
     """Calls that may still be opened on the subnet, as of the start of the iteration."""
     # --- used up and produced

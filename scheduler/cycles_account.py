@@ -117,9 +117,12 @@ def burn(account: Account, canister: Canister, amount: int, cause: BurnCause) ->
     account.tally.add_burned(cause, amount)
 
 
-def memory_cost_per_day(canister: Canister, fees: CyclesCostSchedule) -> int:
-    """Storage of the larger of allocation and usage, and the base fee of a canister that stores anything."""
-    stored = max(canister.settings.memory_allocation, canister.memory_usage())
+def memory_cost_per_day(canister: Canister, fees: CyclesCostSchedule, grown: int = 0) -> int:
+    """Storage of the larger of allocation and usage, and the base fee of a canister that stores anything.
+
+    `grown`: bytes beyond that, about to be added.
+    """
+    stored = max(canister.settings.memory_allocation, canister.memory_usage()) + grown
     if stored == 0:
         return 0
     return fees.storage(stored, SECONDS_PER_DAY) + fees.scale(fees.canister_base_per_second * SECONDS_PER_DAY)
@@ -136,15 +139,18 @@ def compute_cost_per_day(canister: Canister, fees: CyclesCostSchedule) -> int:
     return fees.scale(fees.compute_percent_per_second * percent * SECONDS_PER_DAY) if percent else 0
 
 
-def idle_cost_per_day(canister: Canister, fees: CyclesCostSchedule) -> int:
+def idle_cost_per_day(canister: Canister, fees: CyclesCostSchedule, grown: int = 0) -> int:
     """What the canister pays for a day in which nothing happens."""
-    memory = memory_cost_per_day(canister, fees) + message_memory_cost_per_day(canister, fees)
+    memory = memory_cost_per_day(canister, fees, grown) + message_memory_cost_per_day(canister, fees)
     return memory + compute_cost_per_day(canister, fees)
 
 
-def freezing_threshold(canister: Canister, fees: CyclesCostSchedule) -> Cycles:
-    """The balance that withdrawals must leave. Spec: `freezing_limit` less the reserved balance, at least zero."""
-    threshold = idle_cost_per_day(canister, fees) * canister.settings.freezing_threshold_s // SECONDS_PER_DAY
+def freezing_threshold(canister: Canister, fees: CyclesCostSchedule, grown: int = 0) -> Cycles:
+    """The balance that withdrawals must leave. Spec: `freezing_limit` less the reserved balance, at least zero.
+
+    `grown`: bytes about to be added to the memory that is billed.
+    """
+    threshold = idle_cost_per_day(canister, fees, grown) * canister.settings.freezing_threshold_s // SECONDS_PER_DAY
     return Cycles(max(threshold - canister.reserved_balance, 0))
 
 

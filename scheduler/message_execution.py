@@ -100,7 +100,7 @@ def finish_call(
     threshold = 0
     if canister.long_execution is not None:
         long_executions.end(core, canister)
-        threshold = cycles_account.freezing_threshold(canister, core.fees)
+        threshold = threshold_after(core, canister, answer)
     canister.next_context_id += 1
     if method.entry is EntryPoint.GLOBAL_TIMER:
         canister.global_timer = TimeNs(0)
@@ -121,6 +121,12 @@ def finish_call(
     refund(core, canister, method, prepaid, used)
     count(core, canister, used)
     trace.emit("scheduler.message_execution.finish_call", subject(canister, call))
+
+
+def threshold_after(core: Core, canister: Canister, answer: Finished | Trapped) -> int:
+    """What the balance of a message that was sliced must leave: meanwhile fees were noted, and it may have grown."""
+    grown = answer_application.growth(canister, answer) if type(answer) is Finished else 0
+    return cycles_account.freezing_threshold(canister, core.fees, grown)
 
 
 def count(core: Core, canister: Canister, instructions: int) -> None:

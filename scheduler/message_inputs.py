@@ -21,6 +21,9 @@ from scheduler.core import Core
 CLEANUP_PERCENT = 5
 """Of a callback's instruction limit, kept back for its cleanup callback. Not in the spec: the replica's figure."""
 
+RESPONSE_ENTRIES = frozenset((EntryPoint.REPLY, EntryPoint.REJECT, EntryPoint.CLEANUP))
+"""They may use the memory that the subnet keeps free for them."""
+
 STATUS_NUMBER = {RunStatus.RUNNING: 1, RunStatus.STOPPING: 2, RunStatus.STOPPED: 3}
 """`ic0.canister_status`."""
 
@@ -190,8 +193,9 @@ def cleanup_input(response: Response, closure: Closure, context: CallContext, ti
 
 def execution_context(core: Core, canister: Canister, context: CallContext, entry: EntryPoint) -> ExecutionContext:
     """The part that earlier messages of the canister can change."""
-    settings = canister.settings
-    callbacks = max(core.limits.callback_quota - len(canister.callbacks), core.callbacks_available - core.callbacks_created, 0)
+    settings, limits = canister.settings, core.limits
+    reserve = limits.response_memory_reserve // limits.scheduler_cores if entry in RESPONSE_ENTRIES else 0
+    callbacks = max(limits.callback_quota - len(canister.callbacks), core.callbacks_available - core.callbacks_created, 0)
     return ExecutionContext(
         balance=canister.balance,
         reserved_balance=canister.reserved_balance,
@@ -207,7 +211,10 @@ def execution_context(core: Core, canister: Canister, context: CallContext, entr
         memory_allocation=settings.memory_allocation,
         compute_allocation=settings.compute_allocation,
         freezing_threshold_s=settings.freezing_threshold_s,
-        subnet_memory_available=max(core.memory_available, 0),
+        subnet_memory_available=max(core.memory_available + reserve, 0),
+        subnet_memory_usage=core.memory_usage,
+        reserved_cycles_limit=settings.reserved_cycles_limit,
+        message_memory_available=max(core.message_memory_available, 0),
         wasm_memory_limit=settings.wasm_memory_limit if entry is EntryPoint.UPDATE else 0,
         output_slots=canister.queues.limited_slots(),
         callbacks_available=callbacks,

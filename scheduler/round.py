@@ -117,8 +117,8 @@ def _inner_round(world: World, budget: RoundLimits, progress: Progress) -> Gener
 
 
 def _core_generators(world: World, schedule: round_schedule.RoundSchedule, budget: int, *, first: bool) -> list[Effects[Core]]:
-    cores = schedule.cores
-    memory, callbacks_left = world.available_memory() // cores, world.available_callbacks() // cores
+    cores, limits = schedule.cores, world.limits
+    memory, callbacks_left = world.available_memory(), world.available_callbacks() // cores
     generators = []
     for ids in round_schedule.assign_cores(schedule):
         if not ids:
@@ -126,10 +126,12 @@ def _core_generators(world: World, schedule: round_schedule.RoundSchedule, budge
         core = Core(
             time=world.time,
             round_number=world.round_number,
-            limits=world.limits,
+            limits=limits,
             fees=world.fees,
             batch_size=world.batch_size,
-            memory_available=memory,
+            memory_available=memory // cores,
+            memory_usage=max(limits.subnet_memory_capacity - memory, 0) // cores,
+            message_memory_available=world.available_message_memory() // cores,
             callbacks_available=callbacks_left,
             instructions_left=budget,
         )
@@ -185,7 +187,7 @@ def run_canister(core: Core, canister: Canister) -> Effects[None]:
     lookahead, limits, before = Lookahead(), core.limits, core.instructions
     while core.instructions_left > 0 and core.heap_delta < limits.max_heap_delta_per_iteration:
         long = canister.long_execution
-        message = long.message if long is not None else system_tasks.next_task(canister) or canister.queues.pop_input()
+        message = long.message if long is not None else system_tasks.next_task(core, canister) or canister.queues.pop_input()
         if message is None:
             break
         if type(message) is Response:

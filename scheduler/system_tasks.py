@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from ic_types.units import WASM_PAGE_BYTES
 from sandbox.protocol import EntryPoint
+from scheduler import cycles_account
 from scheduler.canister import Canister, RunStatus, SystemTask
+from scheduler.cycles_account import Account
 from scheduler.message_inputs import method_table
 from scheduler.snapshots import LowMemoryHook
 from scheduler.world import World
@@ -72,20 +74,38 @@ def drop_leftover_tasks(world: World, canisters: list[Canister]) -> None:
 def update_low_memory_hook(canister: Canister) -> None:
     """Arm the hook when little of the allowed heap is left; call after messages that grew it and after changed settings.
 
-    Conditions: S.wasm_memory_limit < |wasm_memory| + S.wasm_memory_threshold; a limit of 0 is none.
+    Conditions: S.wasm_memory_limit < |wasm_memory| + S.wasm_memory_threshold, also for a limit of 0.
     """
     settings = canister.settings
     heap = 0 if canister.execution is None else canister.execution.heap.wasm_pages * WASM_PAGE_BYTES
-    if not settings.wasm_memory_limit or settings.wasm_memory_limit >= heap + settings.wasm_memory_threshold:
+    if settings.wasm_memory_limit >= heap + settings.wasm_memory_threshold:
         canister.low_memory_hook = LowMemoryHook.CONDITION_NOT_SATISFIED
     elif canister.low_memory_hook is LowMemoryHook.CONDITION_NOT_SATISFIED:
         canister.low_memory_hook = LowMemoryHook.READY
 
 
-def next_task(canister: Canister) -> SystemTask | None:
-    """Take the task that runs before the canister's next message; the hook runs once until its condition was false again."""
+def next_task(account: Account, canister: Canister) -> SystemTask | None:
+    """Take the task that runs before the canister's next message; the hook runs once until its condition was false again.
+
+    Conditions: for the hook: Ready, Running, the liquid balance covers the instruction limit (until then it stays Ready).
+    """
     if canister.low_memory_hook is LowMemoryHook.READY and canister.status is RunStatus.RUNNING:
-        canister.low_memory_hook = LowMemoryHook.EXECUTED
-        if canister.execution is not None and "canister_on_low_wasm_memory" in method_table(canister.execution).entry_points:
+        if canister.execution is None or "canister_on_low_wasm_memory" not in method_table(canister.execution).entry_points:
+            canister.low_memory_hook = LowMemoryHook.EXECUTED
+        elif can_pay(account, canister):
+            canister.low_memory_hook = LowMemoryHook.EXECUTED
             return SystemTask(EntryPoint.ON_LOW_WASM_MEMORY)
     return canister.tasks.pop(0) if canister.tasks else None
+
+
+def can_pay(account: Account, canister: Canister) -> bool:
+    """The liquid balance covers a whole message."""
+    price = account.fees.execution(account.limits.instructions_per_message, wasm64=cycles_account.is_wasm64(canister))
+    return canister.balance >= price + cycles_account.freezing_threshold(canister, account.fees)
+
+
+def waits_for_cycles(account: Account, canister: Canister) -> bool:
+    """All that it has to run is a hook that it can't pay."""
+    if canister.long_execution is not None or canister.tasks or canister.queues.has_input():
+        return False
+    return not can_pay(account, canister)

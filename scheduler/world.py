@@ -63,7 +63,7 @@ class SubnetView(Protocol):
         """An ingress message has started and isn't answered yet; messages that are answered already are ignored."""
 
     def available_memory(self) -> int:
-        """Bytes that canisters of the subnet may still take, response reservation left out."""
+        """Bytes that canisters of the subnet may still take, the reserve for responses left out."""
 
 
 class World(SubnetView, Protocol):
@@ -79,6 +79,9 @@ class World(SubnetView, Protocol):
 
     def take_touched(self) -> Iterable[CanisterId]:
         """Canisters touched by anyone since this was last called (and new ones), in any order; some may be gone again."""
+
+    def available_message_memory(self) -> int:
+        """Bytes of guaranteed-response memory that calls may still take."""
 
     def available_callbacks(self) -> int:
         """Calls that may still be opened on the subnet."""

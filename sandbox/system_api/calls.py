@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from configs.limits import request_memory
 from ic_types.principal import MAX_BYTES
 from sandbox.protocol import Closure, OutgoingCall
 from sandbox.system_api.message_state import MessageState
@@ -89,7 +90,9 @@ def call_cycles_add128(s: MessageState, high: int, low: int) -> None:
 
 
 def call_perform(s: MessageState) -> int:
-    """Queue the call: 0, or 2 when cycles, room in the queue or callbacks don't suffice (the call is dropped then).
+    """Queue the call: 0, or 2 when cycles, message memory, room in the queue or callbacks don't suffice.
+
+    A call that isn't made is dropped and its cycles go back. Spec: `system_cannot_do_this_call_now`.
 
     Raises: CanisterTrap when no call is built.
     """
@@ -97,15 +100,20 @@ def call_perform(s: MessageState) -> int:
     context = s.need_context()
     limits, fees = s.environment.limits, s.environment.fees
     cost = fees.call(call.payload_bytes(), limits.instructions_per_message, limits.max_payload, wasm64=s.wasm64)
-    used = s.slots_used.get(call.callee, 0)
+    used, best_effort = s.slots_used.get(call.callee, 0), call.timeout_s is not None
+    memory = request_memory(call.payload_bytes(), best_effort=best_effort)
+    guaranteed = 0 if best_effort else memory
     if (
-        s.liquid_balance() < cost
+        s.balance - s.threshold(extra_message_bytes=memory) < cost
+        or s.guaranteed_bytes + guaranteed > context.message_memory_available
         or used >= _slots(s, call.callee)
         or len(s.calls) >= context.callbacks_available
     ):  # fmt: skip
         _discard(s)
         return SYS_TRANSIENT
     s.balance -= cost
+    s.message_bytes += memory
+    s.guaranteed_bytes += guaranteed
     s.slots_used[call.callee] = used + 1
     s.calls.append(
         OutgoingCall(

@@ -57,15 +57,18 @@ class MessageState:
         "cycles_accepted",
         "cycles_available",
         "cycles_burned",
+        "cycles_reserved",
         "environment",
         "global_timer",
         "grown_bytes",
+        "guaranteed_bytes",
         "heap",
         "heap_bytes",
         "input",
         "log_used",
         "logs",
         "max_reply",
+        "message_bytes",
         "mode",
         "pending",
         "port",
@@ -96,7 +99,8 @@ class MessageState:
         self.calls: list[OutgoingCall] = []
         self.pending: PendingCall | None = None
         self.slots_used: dict[bytes, int] = {}
-        self.cycles_accepted = self.cycles_burned = self.grown_bytes = self.log_used = 0
+        self.cycles_accepted = self.cycles_burned = self.cycles_reserved = self.grown_bytes = self.log_used = 0
+        self.message_bytes = self.guaranteed_bytes = 0
         self.certified_data: bytes | None = None
         self.global_timer: int | None = None
         self.accepted = False
@@ -121,15 +125,15 @@ class MessageState:
 
     # --- cycles
 
-    def threshold(self, extra_bytes: int = 0) -> int:
-        """Cycles below which the canister would be frozen, with `extra_bytes` more memory than it has now."""
+    def threshold(self, extra_bytes: int = 0, extra_message_bytes: int = 0) -> int:
+        """Cycles below which the canister would be frozen, with so much more memory and message memory than it has now."""
         context = self.need_context()
         return self.environment.fees.freezing_threshold(
             memory_usage=max(context.memory_allocation, context.memory_usage + self.grown_bytes + extra_bytes),
-            message_memory=context.message_memory,
+            message_memory=context.message_memory + self.message_bytes + extra_message_bytes,
             compute_allocation=context.compute_allocation,
             freezing_threshold_s=context.freezing_threshold_s,
-            reserved_balance=context.reserved_balance,
+            reserved_balance=context.reserved_balance + self.cycles_reserved,
         )
 
     def liquid_balance(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
-from sandbox.system_api.availability import I, T, U
+from sandbox.system_api.availability import RT, RY, C, I, T, U
 from sandbox.system_api.message_state import MessageState
 from sandbox.system_api.traps import (
     HEAP_OUT_OF_BOUNDS,
@@ -20,11 +20,14 @@ from sandbox.system_api.traps import (
     memory_access_limit,
     memory_grow_cycles,
     out_of_memory,
+    reserved_cycles_limit,
     wasm_memory_limit,
     wasm_trap,
 )
 
 MAX_32_BIT_STABLE_PAGES: Final = 65536
+_RESERVING: Final = U | T | RY | RT | C
+"""Messages that set cycles aside when they grow; an install does it at its end."""
 _FAILED: Final = -1
 _NOT_GROWN: Final = {False: (1 << 32) - 1, True: (1 << 64) - 1}
 """-1 as `memory.grow` returns it, by whether memory is 64-bit."""
@@ -105,7 +108,7 @@ def _internal_trap(s: MessageState, code: int) -> CanisterTrap:
 def _allocate(s: MessageState, grown: int) -> bool:
     """Take memory from canister and subnet; False when there is none left.
 
-    Raises: CanisterTrap when the canister would be frozen (messages that pay for themselves only).
+    Raises: CanisterTrap when the canister would be frozen (messages that pay for themselves only), or can't reserve cycles.
     """
     context = s.need_context()
     old = context.memory_usage + s.grown_bytes
@@ -114,8 +117,27 @@ def _allocate(s: MessageState, grown: int) -> bool:
         if s.balance < threshold:
             told = s.input.caller in context.controllers
             raise memory_grow_cycles(grown, threshold - s.balance if told else None)
-    reserved = context.memory_allocation
-    if max(old + grown, reserved) - max(context.memory_usage, reserved) > context.subnet_memory_available:
+    allocation = context.memory_allocation
+    before = max(old, allocation) - max(context.memory_usage, allocation)
+    beyond = max(old + grown, allocation) - max(old, allocation)
+    if before + beyond > context.subnet_memory_available:
         return False
+    if beyond and s.mode & _RESERVING:
+        _reserve(s, beyond, context.subnet_memory_usage + before)
     s.grown_bytes += grown
     return True
+
+
+def _reserve(s: MessageState, grown: int, usage: int) -> None:
+    """Set cycles aside for storage on a subnet that fills up; the node computes the same amount from the growth."""
+    context, limits = s.need_context(), s.environment.limits
+    threshold, capacity = limits.subnet_memory_threshold // limits.scheduler_cores, limits.subnet_memory_capacity
+    amount = s.environment.fees.storage_reservation(grown, usage, threshold, capacity // limits.scheduler_cores)
+    reserved = context.reserved_balance + s.cycles_reserved + amount
+    if amount and reserved > context.reserved_cycles_limit:
+        raise reserved_cycles_limit(grown, reserved, context.reserved_cycles_limit)
+    if s.balance < amount:
+        told = s.input.caller in context.controllers
+        raise memory_grow_cycles(grown, amount - s.balance if told else None)
+    s.balance -= amount
+    s.cycles_reserved += amount

@@ -117,10 +117,21 @@ def memory_access_limit(what: str) -> CanisterTrap:
 
 def memory_grow_cycles(grown: int, missing: int | None) -> CanisterTrap:
     """Growing would freeze the canister; `missing` is told only to a controller."""
-    more = "" if missing is None else f" At least {missing} additional cycles are required."
+    more = "" if missing is None else f" At least {missing:_} additional cycles are required."
     text = f"Canister cannot grow memory by {grown} bytes due to insufficient cycles.{more}"
     advice = _advice("Try topping up the canister.", "insufficient-cycles-in-memory-grow")
     return CanisterTrap(ErrorCode.INSUFFICIENT_CYCLES_IN_MEMORY_GROW, text, advice)
+
+
+def reserved_cycles_limit(grown: int, reserved: int, limit: int) -> CanisterTrap:
+    """Growing would set more cycles aside than the canister's own limit allows."""
+    text = (
+        f"Canister cannot grow memory by {grown} bytes due to its reserved cycles limit. "
+        f"The current limit ({limit:_}) would be exceeded by {reserved - limit:_}."
+    )
+    suggestion = "Try increasing this canister's reserved cycles limit or moving it to a subnet with lower memory usage."
+    advice = _advice(suggestion, "reserved-cycles-limit-exceeded-in-memory-grow")
+    return CanisterTrap(ErrorCode.RESERVED_CYCLES_LIMIT_EXCEEDED_IN_MEMORY_GROW, text, advice)
 
 
 def wasm_memory_limit(limit: int, peak: int) -> CanisterTrap:

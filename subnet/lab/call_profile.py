@@ -28,7 +28,14 @@ from sandbox.launcher import ForkLauncher
 from sandbox.main import run_sandbox
 from sandbox.module_info import ModuleInfo
 from sandbox.profiling import CallTree, Node
-from sandbox.protocol import EntryPoint, Environment, ExecutionContext, ExecutionInput, Finished, Trapped
+from sandbox.protocol import (
+    EntryPoint,
+    Environment,
+    ExecutionContext,
+    ExecutionInput,
+    Finished,
+    Trapped,
+)
 from sandbox.wasm import decoding, describe
 from sandbox.wasm.module import decode
 from sandbox.wasm.prepare import prepare

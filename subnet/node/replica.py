@@ -22,6 +22,7 @@ from message_routing.ingress_history import IngressState, IngressStatus
 from sandbox.protocol import Environment
 from scheduler.effects import Effects
 from scheduler.query import QueryRun, execute_query
+from scheduler.system_tasks import waits_for_cycles
 from subnet.certification.certificate import Delegation, make_certificate
 from subnet.management.context import QueryView
 from subnet.management.installs import InstallRuns
@@ -156,7 +157,7 @@ class Replica:
         state = self.state
         loopback = state.streams.get(state.own.subnet_id)
         return bool(
-            state.scheduler.active
+            any(not waits_for_cycles(state, state.canisters[canister_id]) for canister_id in state.scheduler.active)
             or state.management_queues.has_input()
             or state.management_queues.has_output()
             or len(state.refunds)
@@ -338,6 +339,7 @@ def _stats(counts: RoundCounts, replica: Replica) -> dict[str, int]:
         "refused_slices": counts.refused_slices,
         "expired": counts.expired,
         "consensus_answers": counts.consensus_answers,
+        "shed": counts.shed,
         "total_messages": state.messages_executed,
         "total_cycles_burned": state.burned(),
         "total_canisters": len(state.canisters),

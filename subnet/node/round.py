@@ -20,6 +20,7 @@ from ic_types.reject import Reject
 from ic_types.units import Height, TimeNs
 from message_routing.demux import DemuxCounts, demux
 from message_routing.induction import IngressInduction
+from message_routing.shedding import shed_best_effort
 from message_routing.stream_builder import StreamBuilding, build_streams
 from message_routing.stream_handler import StreamCounts, StreamPort
 from message_routing.timeouts import time_out_ingress, time_out_messages
@@ -47,6 +48,7 @@ class RoundCounts:
     refused_slices: int = 0
     consensus_answers: int = 0
     expired: int = 0
+    shed: int = 0
 
 
 def run_batch(
@@ -84,6 +86,7 @@ def run_batch(
         state.compiled.clear()
     lap("execute")
     counts.routed = build_streams(_stream_building(world))
+    counts.shed = _shed(world)
     state.history.prune(state.time)
     lap("route")
     return counts
@@ -117,6 +120,15 @@ def _time_out(world: RoundWorld) -> int:
     state = world.state
     where = (state.deadlines, state.canisters, state.management_queues, state.routing)
     return time_out_ingress(*where, state.history, state.time) + time_out_messages(*where, state.refunds, state.time)
+
+
+def _shed(world: RoundWorld) -> int:
+    """Drop best-effort messages that the subnet has no memory for."""
+    state, usage = world.state, world.state.canisters.usage()
+    capacity = state.limits.best_effort_memory
+    if usage.total.best_effort <= capacity:
+        return 0
+    return shed_best_effort(state.canisters, usage.best_effort.items(), capacity, state.routing, state.refunds)
 
 
 def verified_slices(

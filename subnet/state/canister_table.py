@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from ic_types.principal import CanisterId
 from message_routing.receivers import OutputCandidates
 from scheduler.canister import Canister
+from subnet.state.usage import UsageIndex
 
 
 class CanisterTable(Mapping[CanisterId, Canister]):
     """Canisters by id."""
 
-    __slots__ = ("_canisters", "_fresh", "outputs", "touched")
+    __slots__ = ("_canisters", "_fresh", "_uncounted", "_usage", "outputs", "touched")
 
     def __init__(self) -> None:
         self._canisters: dict[CanisterId, Canister] = {}
@@ -23,6 +24,8 @@ class CanisterTable(Mapping[CanisterId, Canister]):
         self.touched: dict[CanisterId, None] = {}
         """Changed (or deleted) since the last state hash."""
         self._fresh: dict[CanisterId, None] = {}
+        self._usage = UsageIndex()
+        self._uncounted: dict[CanisterId, None] = {}
 
     def __getitem__(self, canister_id: CanisterId) -> Canister:
         return self._canisters[canister_id]
@@ -52,6 +55,7 @@ class CanisterTable(Mapping[CanisterId, Canister]):
         """The canister changes in this round."""
         self.touched[canister_id] = None
         self._fresh[canister_id] = None
+        self._uncounted[canister_id] = None
         self.outputs.add(canister_id)
 
     def take_fresh(self) -> list[CanisterId]:
@@ -59,6 +63,13 @@ class CanisterTable(Mapping[CanisterId, Canister]):
         fresh = list(self._fresh)
         self._fresh.clear()
         return fresh
+
+    def usage(self) -> UsageIndex:
+        """What the canisters use, as of now."""
+        if self._uncounted:
+            self._usage.update(self._uncounted, self._canisters)
+            self._uncounted.clear()
+        return self._usage
 
     def take_touched(self) -> list[CanisterId]:
         """Canisters changed since the last state hash, ascending."""

@@ -29,9 +29,10 @@ from subnet.management.consensus_calls import ConsensusCalls
 from subnet.management.installs import InstallRuns
 from subnet.state.canister_table import CanisterTable
 from subnet.state.replicated_state import ReplicatedState
+from subnet.state.usage import Usage
 
-MANAGEMENT_RESERVE = 10 << 30
-"""Bytes of subnet memory kept free for response callbacks."""
+UNLIMITED = 1 << 62
+"""Message memory isn't limited on system subnets."""
 
 
 @dataclass(slots=True)
@@ -47,7 +48,8 @@ class RoundWorld:
     """`Batch.replica_version`."""
     user_responses: list[UserResponse] = field(default_factory=list)
     processing: dict[bytes, None] = field(default_factory=dict)
-    memory_used: int = 0
+    usage: Usage = Usage()
+    """What all canisters use, counted before each iteration and each management call, so that neither sees half of a change."""
     _drawn: int = 0
 
     # --- constants of the round
@@ -149,7 +151,8 @@ class RoundWorld:
         self.state.canisters.touch(canister_id)
 
     def take_touched(self) -> list[CanisterId]:
-        """Canisters touched since the last call."""
+        """Canisters touched since the last call; what they use is counted."""
+        self.count_usage()
         return self.state.canisters.take_fresh()
 
     def mark_processing(self, message_id: bytes) -> None:
@@ -159,12 +162,23 @@ class RoundWorld:
             self.state.history.processing(message_id, self.time)
 
     def available_memory(self) -> int:
-        """Bytes that canisters of the subnet may still take, the reservation for responses left out."""
-        return max(self.limits.subnet_memory_capacity - MANAGEMENT_RESERVE - self.memory_used, 0)
+        """Bytes that canisters of the subnet may still take, the reserve for responses left out."""
+        return max(self.limits.subnet_memory_capacity - self.limits.response_memory_reserve - self.usage.memory, 0)
+
+    def available_message_memory(self) -> int:
+        """Bytes of guaranteed-response memory that calls may still take."""
+        if self.state.is_system:
+            return UNLIMITED
+        used = self.usage.guaranteed + self.state.management_queues.guaranteed_memory()
+        return max(self.limits.guaranteed_response_memory - used, 0)
 
     def available_callbacks(self) -> int:
         """Calls that may still be opened on the subnet."""
-        return self.limits.callback_soft_limit
+        return max(self.limits.callback_soft_limit - self.usage.callbacks, 0)
+
+    def count_usage(self) -> None:
+        """Take what the canisters use now for what the following rules see."""
+        self.usage = self.state.canisters.usage().total
 
     # --- canisters come and go
 
@@ -211,21 +225,24 @@ class RoundWorld:
 
     def continue_install(self, budget: int) -> Effects[int | None]:
         """Run one slice of the long install_code in progress."""
+        self.count_usage()
         return dispatch.continue_install(self, budget)
 
     def execute_subnet_message(self, budget: int) -> Effects[int | None]:
         """Run the next executable message to the management canister."""
+        self.count_usage()
         return dispatch.execute_next(self, budget)
 
     def delivery(self) -> Delivery:
         """The port through which messages get into input queues."""
         state = self.state
+        self.count_usage()
         return Delivery(
             canisters=state.canisters,
             management_queues=state.management_queues,
             routing=state.routing,
             deadlines=state.deadlines,
-            memory=GuaranteedMemory(state.limits.guaranteed_response_memory),
+            memory=GuaranteedMemory(self.available_message_memory()),
             lost=state.lost,
         )
 

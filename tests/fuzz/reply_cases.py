@@ -22,11 +22,9 @@ from sandbox.protocol import (
     Closure,
     EntryPoint,
     Environment,
-    Executed,
     ExecutionContext,
     ExecutionInput,
     Finished,
-    Opened,
     OutgoingCall,
     Pages,
     Paused,
@@ -35,6 +33,7 @@ from sandbox.protocol import (
     Stop,
     Trapped,
 )
+from sandbox.requests import Executed, Opened
 
 MODULE = ModuleInfo(
     module_hash=bytes(32),

@@ -414,8 +414,14 @@ class FakeWorld:
         self.processing.append(message_id)
 
     def available_memory(self) -> int:
-        """Plenty."""
-        return 1 << 50
+        """What the canisters leave."""
+        used = sum(max(c.memory_usage(), c.settings.memory_allocation) for c in self.canisters.values())
+        return self.limits.subnet_memory_capacity - self.limits.response_memory_reserve - used
+
+    def available_message_memory(self) -> int:
+        """What guaranteed-response calls leave."""
+        used = sum(canister.queues.guaranteed_memory() for canister in self.canisters.values())
+        return self.limits.guaranteed_response_memory - used
 
     def available_callbacks(self) -> int:
         """What the subnet's soft limit leaves."""

@@ -23,17 +23,16 @@ from sandbox import kernel
 from sandbox.main import SocketTransport
 from sandbox.protocol import (
     Closure,
-    Executed,
     Finished,
     OutgoingCall,
     Pages,
     Paused,
     RejectMessage,
     ReplyData,
-    ResetDone,
     Stop,
     Trapped,
 )
+from sandbox.requests import Executed, ResetDone
 from sandbox.runner import Runner
 
 MIB = 1 << 20

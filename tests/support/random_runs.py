@@ -12,7 +12,14 @@ from typing import Any
 
 from ic_types.reject import ErrorCode
 from sandbox.module_info import ModuleInfo
-from sandbox.protocol import EntryPoint, ExecutionInput, Finished, Paused, Stop, Trapped
+from sandbox.protocol import (
+    EntryPoint,
+    ExecutionInput,
+    Finished,
+    Paused,
+    Stop,
+    Trapped,
+)
 from tests.unit.sandbox_process.sandbox_harness import Harness, contents, essence, message
 
 LIMIT = 3_000_000

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from configs.limits import MAX_RESPONSE_BYTES
 from ic_types.messages import Request
 from ic_types.principal import MANAGEMENT_CANISTER
 from message_routing.local_induction import induct_on_same_subnet
-from message_routing.message_size import MAX_RESPONSE_BYTES
 from tests.support.routing_world import FakeStatus, RoutingWorld, canister_id
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from configs.limits import MAX_RESPONSE_BYTES
 from ic_types.messages import Request, Response
 from ic_types.reject import Reply
 from ic_types.units import TimeNs
-from message_routing.message_size import MAX_RESPONSE_BYTES, digest, memory_bytes, payload_bytes
+from message_routing.message_size import digest, memory_bytes, payload_bytes
 from message_routing.queues import REQUEST_LIFETIME_NS, CanisterQueues
 from tests.support.routing_world import START, canister_id, ingress, request, response
 

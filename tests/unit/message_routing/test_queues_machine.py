@@ -8,10 +8,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from configs.limits import MAX_RESPONSE_BYTES
 from ic_types.messages import Ingress, Request, Response
 from ic_types.reject import Reply
 from ic_types.units import NS_PER_SECOND, TimeNs
-from message_routing.message_size import MAX_RESPONSE_BYTES, memory_bytes
+from message_routing.message_size import memory_bytes
 from message_routing.queues import CanisterQueues
 from tests.support.routing_world import START, canister_id, ingress, request, response
 

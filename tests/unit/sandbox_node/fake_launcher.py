@@ -16,7 +16,14 @@ from model_sandbox import CANISTER, ENVIRONMENT, ModelSandbox
 from ic_types import wire
 from ic_types.principal import Principal
 from sandbox.controller import SandboxController
-from sandbox.protocol import Abort, Execute, Open, Reset, Resume, Settled
+from sandbox.requests import (
+    Abort,
+    Execute,
+    Open,
+    Reset,
+    Resume,
+    Settled,
+)
 
 Misbehave = Callable[["FakeSandbox", Any], Any]
 """Given sandbox and request: None to behave, `die`, `hang`, bytes to send instead, or a function from the honest reply to

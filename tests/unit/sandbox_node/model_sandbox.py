@@ -19,27 +19,29 @@ from ic_types.principal import Principal
 from sandbox.execution_state import ExecutionState
 from sandbox.module_info import GlobalInfo, ModuleInfo
 from sandbox.protocol import (
-    Abort,
-    Aborted,
     EntryPoint,
     Environment,
-    Execute,
-    Executed,
     ExecutionContext,
     ExecutionInput,
     Finished,
-    MemoryImage,
-    Open,
-    Opened,
     Pages,
     Paused,
     ReplyData,
+    Stop,
+    Trapped,
+)
+from sandbox.requests import (
+    Abort,
+    Aborted,
+    Execute,
+    Executed,
+    MemoryImage,
+    Open,
+    Opened,
     Reset,
     ResetDone,
     Resume,
     Settled,
-    Stop,
-    Trapped,
 )
 
 PAGE = 4096

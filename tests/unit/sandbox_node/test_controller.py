@@ -16,20 +16,22 @@ from ic_types.errors import SandboxFailure
 from sandbox.controller import MAX_DEATHS, SandboxController
 from sandbox.execution_state import ExecutionState
 from sandbox.protocol import (
-    Aborted,
     Answer,
     EntryPoint,
-    Execute,
-    Executed,
     ExecutionInput,
     Finished,
-    Open,
-    OpenFailed,
     Pages,
     Paused,
-    ResetDone,
     Stop,
     Trapped,
+)
+from sandbox.requests import (
+    Aborted,
+    Execute,
+    Executed,
+    Open,
+    OpenFailed,
+    ResetDone,
 )
 
 ADD = message(("add", 1, 1))

@@ -15,7 +15,16 @@ from model_sandbox import CANISTER, ENVIRONMENT, ModelSandbox, context, message,
 from ic_types.errors import SandboxFailure
 from sandbox.conversation import Conversation, Talk
 from sandbox.execution_state import ExecutionState
-from sandbox.protocol import Answer, EntryPoint, Executed, ExecutionInput, Finished, Open, Paused, Stop, Trapped
+from sandbox.protocol import (
+    Answer,
+    EntryPoint,
+    ExecutionInput,
+    Finished,
+    Paused,
+    Stop,
+    Trapped,
+)
+from sandbox.requests import Executed, Open
 
 PAGES = st.integers(0, 15)
 OPS = st.one_of(

@@ -22,7 +22,15 @@ from sandbox.controller import SandboxController
 from sandbox.execution_state import ExecutionState
 from sandbox.launcher import ZygoteLauncher
 from sandbox.module_info import CompileDone, CompileRefused
-from sandbox.protocol import Answer, EntryPoint, ExecutionContext, ExecutionInput, Finished, Paused, Trapped
+from sandbox.protocol import (
+    Answer,
+    EntryPoint,
+    ExecutionContext,
+    ExecutionInput,
+    Finished,
+    Paused,
+    Trapped,
+)
 from tests.support.lone_node import ROOT, helpers
 
 pytestmark = pytest.mark.slow

@@ -20,27 +20,29 @@ from sandbox.artefacts import native_code, sealed
 from sandbox.dirty_pages import DirtyPages, open_detector
 from sandbox.module_info import ModuleInfo
 from sandbox.protocol import (
-    Abort,
-    Aborted,
-    Close,
     EntryPoint,
     Environment,
-    Execute,
-    Executed,
     ExecutionContext,
     ExecutionInput,
     Finished,
+    Pages,
+    Paused,
+    Stop,
+)
+from sandbox.requests import (
+    Abort,
+    Aborted,
+    Close,
+    Execute,
+    Executed,
     MemoryImage,
     Open,
     Opened,
-    Pages,
-    Paused,
     Reset,
     ResetDone,
     Resume,
     Run,
     Settled,
-    Stop,
 )
 from sandbox.server import REQUESTS, EndOfService, Server
 from sandbox.wasm.prepare import prepare

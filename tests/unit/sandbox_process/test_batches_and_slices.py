@@ -18,7 +18,6 @@ from ic_types.reject import ErrorCode
 from sandbox.dirty_pages import DirtyPages, PagemapEntries, PrivatePages, WriteProtection
 from sandbox.protocol import (
     EntryPoint,
-    Execute,
     ExecutionContext,
     ExecutionInput,
     Finished,
@@ -28,6 +27,7 @@ from sandbox.protocol import (
     Stop,
     Trapped,
 )
+from sandbox.requests import Execute
 from subnet.lab import universal as u
 from subnet.lab.universal import Program
 from tests.support import wasm_samples

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sandbox import kernel
 from sandbox.dirty_pages import DirtyPages, PagemapEntries, PrivatePages, WriteProtection
 from sandbox.mapping import Layout, MappedMemory, spans
-from sandbox.protocol import Run
+from sandbox.requests import Run
 
 PAGE = 4096
 PAGES = 12

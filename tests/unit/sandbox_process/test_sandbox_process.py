@@ -17,7 +17,16 @@ from sandbox_harness import CONTEXT, NodeMemory, artefact, make_environment, mes
 from test_runner_basics import ADDING, number
 
 from ic_types import wire
-from sandbox.protocol import Close, Execute, Executed, Finished, Open, Opened, ReplyData, Reset, ResetDone, Stop
+from sandbox.protocol import Finished, ReplyData, Stop
+from sandbox.requests import (
+    Close,
+    Execute,
+    Executed,
+    Open,
+    Opened,
+    Reset,
+    ResetDone,
+)
 
 pytestmark = pytest.mark.slow
 TIMEOUT_MS = 60_000

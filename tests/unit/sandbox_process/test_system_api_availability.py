@@ -8,7 +8,14 @@ import pytest
 from sandbox_harness import Harness, make_environment, message
 
 from ic_types.reject import ErrorCode
-from sandbox.protocol import Closure, EntryPoint, ExecutionContext, ExecutionInput, Finished, Trapped
+from sandbox.protocol import (
+    Closure,
+    EntryPoint,
+    ExecutionContext,
+    ExecutionInput,
+    Finished,
+    Trapped,
+)
 from sandbox.system_api.availability import CONTEXT_LETTERS, CONTEXT_NAMES, SYSTEM_CALLS
 from sandbox.wasm.binary import I32, I64
 from sandbox.wasm.imports import SIGNATURES
