@@ -15,6 +15,7 @@ from subnet.state.open_calls import open_calls
 from subnet.state.replicated_state import ReplicatedState
 
 CONSERVED = "minted - burned - lost = balances + reserved + in flight + prepaid"
+USAGE = "what canisters use is counted right"
 HISTORY = "the ingress history counts its payloads"
 
 
@@ -61,6 +62,7 @@ def _own_breaches(state: ReplicatedState) -> Iterator[Breach]:
     of_subnet = [
         *invariants.failed(HISTORY, state.history.check_invariants),
         *invariants.failed(invariants.QUEUES, state.management_queues.check_invariants),
+        *invariants.failed(USAGE, lambda: state.canisters.usage().check(state.canisters)),
     ]
     audit = audit_cycles(state)
     if audit.difference:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from configs.fees import SECONDS_PER_DAY, CyclesCostSchedule
-from configs.limits import SubnetLimits
+from configs.limits import SubnetLimits, request_memory
 from ic_types.messages import Ingress, Request, Response
 from ic_types.principal import CanisterId, Principal
 from ic_types.reject import ErrorCode, Payload
@@ -100,6 +100,11 @@ def call(
     return ("call", bytes(callee), script, cycles, on_reply, on_reject, on_cleanup, method, timeout_s)
 
 
+def raw_call(callee: bytes, method: str, arg: bytes, **fields: Any) -> Op:
+    """`call_perform` with bytes as argument, as the management canister wants them."""
+    return call(callee, arg, method=method, **fields)  # type: ignore[arg-type]
+
+
 def accept(cycles: int) -> Op:
     """`msg_cycles_accept`: as many as are available."""
     return ("accept", cycles)
@@ -177,6 +182,7 @@ class Run:
     pages: int = 0
     stable: int = 0
     grown: int = 0
+    guaranteed: int = 0
     certified: bytes | None = None
     timer: int | None = None
     logs: list[bytes] = field(default_factory=list)
@@ -314,7 +320,7 @@ class FakeExecutor:
         method: str,
         timeout_s: int | None,
     ) -> None:
-        arg = pickle.dumps(script)
+        arg = script if isinstance(script, bytes) else pickle.dumps(script)
         limits = self.limits
         price = self.fees.call(len(method) + len(arg), limits.instructions_per_message, limits.max_payload)
         slots = dict(run.context.output_slots).get(Principal(callee), limits.queue_capacity)
@@ -323,6 +329,11 @@ class FakeExecutor:
             return
         if len(run.calls) >= run.context.callbacks_available:
             return
+        memory = request_memory(len(method) + len(arg), best_effort=timeout_s is not None)
+        if timeout_s is None:
+            if run.guaranteed + memory > run.context.message_memory_available:
+                return
+            run.guaranteed += memory
         run.balance -= price + cycles
         cleanup = None if on_cleanup is None else self.closure(on_cleanup)
         run.calls.append(

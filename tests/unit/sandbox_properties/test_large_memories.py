@@ -12,7 +12,7 @@ import wasmtime
 
 from ic_types.reject import ErrorCode
 from sandbox.dirty_pages import PrivatePages, WriteProtection
-from sandbox.protocol import Finished, ReplyData, Trapped
+from sandbox.protocol import ExecutionContext, Finished, ReplyData, Trapped
 from tests.support.random_runs import opened
 from tests.unit.sandbox_process.sandbox_harness import contents, message
 
@@ -95,7 +95,8 @@ def test_largest_stable_memory() -> None:
     """500 GiB grown at once, written at its end, read where nothing was ever written; and not a page more."""
     before = _resident()
     with opened(_module("i64", 1, (4096,))) as box:
-        assert _reply(box.one(message("stable"))) == (7).to_bytes(8, "little") + bytes(8)
+        rich = ExecutionContext(balance=10**18)  # so much storage on one core's share of a subnet has cycles set aside
+        assert _reply(box.one(message("stable"), context=rich)) == (7).to_bytes(8, "little") + bytes(8)
         assert sorted(contents(box.stable)) == [500 * GIB // 4096 - 1]
         assert box.stable.wasm_pages == STABLE_PAGES
         assert _reply(box.one(message("more"))) == b"\xff" * 8
