@@ -71,6 +71,7 @@ class ModuleExecutor(FakeExecutor):
         self.modules = {**getattr(self, "modules", {}), name: scripts}
         info = ModuleInfo(
             module_hash=hashlib.sha256(wasm).digest(),
+            module_bytes=len(wasm),
             wasm64=False,
             updates=("update",),
             queries=("query",),
