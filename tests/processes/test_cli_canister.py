@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from configs.canister_reader import EXAMPLES
+from subnet.lab.http_agent import MAINNET_ROOT_KEY
 from tests.support.cli_runs import icsim, wait_until_nothing_is_left, write
 
 pytestmark = pytest.mark.slow
@@ -77,13 +78,46 @@ def test_a_project_on_a_real_network(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     for name, kind in (("me", "ed25519"), ("bob", "secp256k1"), ("eve", "prime256v1")):
         shell("identity", "new", name, "--type", kind)
-    shell("up", str(write(tmp_path, NETWORK, "lab.toml")), "--background", "--quiet")
+    shell("up", str(write(tmp_path, NETWORK, "lab.toml")), "--background", "--quiet", "--virtual-time")
     try:
         _deploy_and_use(shell)
         _snapshot(shell)
     finally:
         shell("down")
     wait_until_nothing_is_left(tmp_path)
+
+
+def test_a_project_behind_a_url(tmp_path: Path) -> None:
+    """Live time over HTTP: everything is certified or signed by nodes; names are shared with the control socket."""
+    for module in ("ledger", "exchange"):
+        shutil.copy(EXAMPLES / f"{module}.wasm", tmp_path)
+    (tmp_path / "icsim.toml").write_text(PROJECT.partition("subnet = ")[0])
+    shell = Shell(tmp_path)
+    shell("identity", "new", "me", "--type", "secp256k1")
+    ready = tmp_path / "ready.json"
+    topology = str(write(tmp_path, NETWORK, "lab.toml"))
+    shell("up", topology, "--background", "--quiet", "--port", "0", "--ready-file", str(ready))
+    url = ("--network", json.loads(ready.read_text())["url"])
+    try:
+        rows = {row["canister"]: row for row in shell.json("deploy", *url)["canisters"]}
+        assert [row["done"].count("installed") for row in rows.values()] == [1, 1, 1]
+        assert {row["done"] for row in shell.json("deploy")["canisters"]} == {"unchanged"}
+        assert shell("canister", "call", "gold", "mint", "({identity:self}, 100)", *url) == "(variant { ok = 1 : nat })\n"
+        assert shell("canister", "query", "gold", "balance_of", "({identity:self})", *url) == "(100 : nat)\n"
+        assert shell.json("canister", "info", "gold", *url)["module_hash"] == rows["gold"]["module"]
+        assert shell.json("canister", "logs", "gold", *url) == {"records": []}
+        shell("canister", "stop", "gold", *url)
+        assert shell.json("canister", "status", "gold", *url)["status"] == "stopped"
+        rejected = shell.json("canister", "call", "gold", "mint", "({identity:self}, 1)", *url, code=1)["error"]
+        assert (rejected["reject_code"], rejected["error_code"]) == (5, "IC0508")
+        gold = rows["gold"]["id"]
+        other_network = ("--root-key", MAINNET_ROOT_KEY.hex())
+        assert shell.json("canister", "info", gold, *url, *other_network, code=1)["error"]["kind"] == "CertificationError"
+    finally:
+        shell("down")
+    wait_until_nothing_is_left(tmp_path)
+    shell("canister", "info", "gold", *url, code=1)
+    assert "nobody answers at http://127.0.0.1:" in shell.stderr
 
 
 def _deploy_and_use(shell: Shell) -> None:
