@@ -89,9 +89,20 @@ class ControlClient:
         """What became of these messages."""
         return self._call(cp.GetRequests(message_ids=message_ids), cp.RequestStatuses).requests
 
-    def query(self, sender: Principal, receiver: CanisterId, method: str, arg: bytes, *, node_index: int = 0) -> QueryReply:
-        """Run a query on the last certified height."""
-        request = cp.Query(sender=sender, receiver=receiver, method=method, arg=arg, node_index=node_index)
+    def query(
+        self,
+        sender: Principal,
+        receiver: CanisterId,
+        method: str,
+        arg: bytes,
+        *,
+        node_index: int = 0,
+        effective_id: Principal | None = None,
+    ) -> QueryReply:
+        """Run a query on the last certified height of the receiver's subnet, or of that of this canister or with this id."""
+        request = cp.Query(
+            sender=sender, receiver=receiver, method=method, arg=arg, node_index=node_index, effective_id=effective_id
+        )
         return self._call(request, QueryReply)
 
     def advance(

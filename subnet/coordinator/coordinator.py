@@ -107,7 +107,7 @@ class Coordinator:
         )
         self.door = Door(self.network, self.intake, self.relay, self._can_ask, self.advance)
         self.calls = CallDesk(self.ports, self.intake, self.door, self.book, self.relay, self.network)
-        self.delegations = Delegations(self.relay, self.network, self.ports)
+        self.delegations = Delegations(self.relay, self.network, self.ports, self.advance)
         hooks = Hooks(batch=self.batches.encoded, lost=self._on_lost, fail=self.fail)
         self.keeper = NodeKeeper(self.network, self.config, self.ports, self.journal, dispatcher, hooks)
         self.keeper.max_in_flight = per_node
@@ -252,7 +252,8 @@ class Coordinator:
         """Whether nothing stands in the way of another round."""
         if self.rounds.height or self.stopping or self.failure is not None:
             return False
-        return self._can_start() and not (self.driving.open_queries or self.intake.busy or self.door.asking)
+        held_up = self.driving.open_queries or self.intake.busy or self.door.asking or self.delegations.awaited
+        return self._can_start() and not held_up
 
     def _round_is_wanted(self) -> bool:
         """In virtual time rounds are made while anyone waits for a goal, in live time when there is something to do."""

@@ -5,6 +5,8 @@ Rule module. Spec: interface spec, "Delegation".
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ic_types.units import NS_PER_SECOND
 from subnet.coordinator.network_state import Network
 from subnet.coordinator.ports import Ports, ReplyAddress
@@ -18,13 +20,20 @@ MAX_AGE_NS = 600 * NS_PER_SECOND
 class Delegations:
     """What the root subnet has last said."""
 
-    def __init__(self, relay: Relay, network: Network, ports: Ports) -> None:
+    def __init__(self, relay: Relay, network: Network, ports: Ports, wake: Callable[[], None]) -> None:
+        """`wake` is called when the first are there, so that rounds may go on."""
         self._relay = relay
+        self._wake = wake
         self._network = network
         self._ports = ports
         self._last: Delegated | None = None
         self._asked = False
         self._waiting: list[ReplyAddress] = []
+
+    @property
+    def awaited(self) -> bool:
+        """The first ones are under way; rounds wait, so that no canister certifies data that nobody can verify."""
+        return self._asked and self._last is None
 
     def refresh(self) -> None:
         """Ask for new ones if those at hand are old; called when a round is certified."""
@@ -35,7 +44,7 @@ class Delegations:
         self._relay.ask(root, Delegate(cookie=0), self._receive)
 
     def _receive(self, answer: Answer | None) -> None:
-        self._asked = False
+        first, self._asked = self.awaited, False
         if not isinstance(answer, Delegated):
             return
         self._last = answer
@@ -44,6 +53,8 @@ class Delegations:
         for address in self._waiting:
             self._ports.reply(address, answer)
         self._waiting = []
+        if first:
+            self._wake()
 
     def tell(self, address: ReplyAddress) -> None:
         """Give a client the last ones, or the first as soon as there are any."""

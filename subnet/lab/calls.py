@@ -218,11 +218,14 @@ class Caller:
         return list(self.client.requests(*message_ids))
 
     def query(self, identity: Identity, canister_id: CanisterId, method: str, arg: bytes, node_index: int = 0) -> bytes:
-        """The answer of a query on the last certified height.
+        """The answer of a query on the last certified height; of the management canister, about a canister or the root subnet.
 
         Raises: CallRejected; BadInput for an unknown canister id.
         """
-        reply = self.client.query(identity.principal, canister_id, method, arg, node_index=node_index)
+        effective = None
+        if canister_id == MANAGEMENT_CANISTER:
+            effective = named_canister(arg) or self.description.registry.root
+        reply = self.client.query(identity.principal, canister_id, method, arg, node_index=node_index, effective_id=effective)
         if reply.status != "replied":
             raise CallRejected(reply.reject_code, reply.reject_message, reply.error_code, what=f"query {method}")
         return reply.reply

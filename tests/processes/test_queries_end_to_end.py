@@ -11,9 +11,11 @@ import pytest
 import icsim
 from ic_types.candid.decoder import decode
 from ic_types.candid.encoder import encode
+from ic_types.hash_tree import Found
 from ic_types.principal import MANAGEMENT_CANISTER
+from subnet.certification.certificate import verify_certificate
 from subnet.lab.calls import CallRejected
-from subnet.lab.universal import Program, argument, certificate, certificate_present, get_global, method_name, reject_code
+from subnet.lab.universal import Program, argument, certificate, get_global, method_name, reject_code
 from subnet.management import candid_types
 from tests.support.cli_runs import icsim as command
 
@@ -80,9 +82,12 @@ def test_composite_queries_and_their_statistics(icsim_network: Start, tmp_path: 
     assert {answered.count(node) for node in set(answered)} == {QUERIES // NODES}
     away = Program().call(far.id, "query", Program().reply(), on_reject=Program().reply_int(reject_code()))
     assert here.query_raw("composite_query", bytes(away), as_="alice") == (3).to_bytes(8, "little")
-    certified = Program().if_(certificate_present(), Program().reply(certificate()), Program().reply())
+    root_key = net.caller.description.registry.subnets[0].public_key
     for canister in (here, far):
-        assert canister.query_raw("query", bytes(certified), as_="alice").startswith(b"\xd9\xd9\xf7")
+        raw = canister.query_raw("query", bytes(Program().reply(certificate())), as_="alice")
+        shown = verify_certificate(raw, root_key, canister_id=canister.id)
+        assert (shown.delegation is None) == (canister is far), "the root subnet needs no delegation"
+        assert (shown.lookup(b"canister", canister.id, b"certified_data"), shown.time()) == (Found(b""), net.time)
     net.tick(4 * EPOCH)
     found = statistics(net, there)
     assert (found["num_calls_total"], found["response_payload_bytes_total"]) == (QUERIES, QUERIES * len(b"hello"))
@@ -104,9 +109,12 @@ def test_a_query_that_is_rejected_on_the_command_line(tmp_path: Path) -> None:
     assert command(tmp_path, "up", "net.toml", "--background").returncode == 0
     try:
         trap, closed = bytes(Program().trap(b"ouch")).hex(), Program().on_inspect(Program().drop(method_name()))
+        status = command(tmp_path, "query", "management", "canister_status", "(record { canister_id = {canister:here} })")
+        assert "num_calls_total" in status.stdout, status.stderr
         for arguments, words in (
             (("query", "here", "query", trap, "--hex"), "query query rejected with code 5 (IC0503): "),
             (("query", "here", "absent", "--hex"), "query absent rejected with code 5 (IC0536): "),
+            (("query", "management", "raw_rand"), "IC0536"),
         ):
             done = command(tmp_path, *arguments)
             assert (done.returncode, words in done.stderr) == (1, True), done.stderr
