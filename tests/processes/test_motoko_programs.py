@@ -1,4 +1,4 @@
-"""Motoko programs on real networks: errors in callbacks, cycles, timers, upgrades that keep the heap."""
+"""Motoko programs on real networks: errors in callbacks, cycles, timers, upgrades that keep the heap, composite queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 import icsim
 
 pytestmark = pytest.mark.slow
-PROBE = Path(__file__).resolve().parents[1] / "canisters" / "motoko_probe.wasm"
+CANISTERS = Path(__file__).resolve().parents[1] / "canisters"
+PROBE, SHARDS = CANISTERS / "motoko_probe.wasm", CANISTERS / "motoko_shards.wasm"
 TOPOLOGY: dict[str, Any] = {
     "profile": "minimal",
     "identities": ["alice"],
@@ -84,3 +85,53 @@ def test_timers_and_upgrades_that_keep_the_heap(icsim_network: Callable[..., ics
     assert canister.query("state") == (f"{told} pre post", 0)
     canister.upgrade(PROBE, keep_heap=False)
     assert canister.query("state") == (" post", 0)
+
+
+def shards(net: icsim.Network, *subnets: str) -> list[icsim.Canister]:
+    """Fresh shards; the k-th starts at 10 to the power of k."""
+    made = []
+    for place, subnet in enumerate(subnets):
+        canister = net.create_canister(subnet)
+        canister.install(SHARDS)
+        canister.call("put", 10**place, as_="alice")
+        made.append(canister)
+    return made
+
+
+def test_composite_queries_ask_other_canisters(icsim_network: Callable[..., icsim.Network]) -> None:
+    """async/await in composite queries: loops, calls side by side, errors that are caught, traps; nothing stays."""
+    net = icsim_network(TOPOLOGY)
+    a, b, c, far = shards(net, "here", "here", "here", "there")
+    ids = [b.id, c.id, b.id]
+    height = net.height
+    assert a.query("sum", ids, 1) == 3_000_000 + 11 + 101 + 11
+    assert a.query("sum", ids, 1) == 3_000_000 + 11 + 101 + 11, "the counter was forgotten"
+    assert a.query("together", b.id, c.id) == (11, 102)
+    assert b.query("nested", [a.id, c.id]) == 2_000_000 + 1 + 100, "a nested composite query that asks its own canister too"
+    assert a.query("careful", b.id).startswith(
+        f"#canister_error IC0503: Error from Canister {b.id}: Canister called `ic0.trap` with message: 'a bad shard'"
+    )
+    assert a.query("careful", far.id) == f"#destination_invalid IC0301: Canister {far.id} not found"
+    with pytest.raises(icsim.CallRejected, match="after await") as error:
+        a.query("falls", b.id)
+    assert (error.value.code, error.value.error_code) == (5, "IC0503")
+    with pytest.raises(icsim.CallRejected) as error:
+        a.call("sum", ids, 1)
+    assert (error.value.code, error.value.error_code) == (5, "IC0527")
+    assert [canister.query("count") for canister in (a, b, c)] == [0, 0, 0]
+    assert net.caller.client.status().height == height
+
+
+def test_inspect_decides_what_comes_in(icsim_network: Callable[..., icsim.Network]) -> None:
+    """By caller, by argument; a refused call costs the canister nothing."""
+    net = icsim_network(TOPOLOGY)
+    (canister,) = shards(net, "here")
+    assert canister.call("only_named", as_="alice") == net.identities["alice"]
+    before = canister.cycles
+    for method, arguments, who in (("only_named", (), "anonymous"), ("put", (1001,), "alice")):
+        with pytest.raises(icsim.CallRejected) as error:
+            canister.call(method, *arguments, as_=who)
+        assert (error.value.code, error.value.error_code) == (5, "IC0503"), "Motoko traps to refuse"
+        assert "'canister_inspect_message explicitly refused message'" in error.value.message
+    assert canister.cycles == before
+    assert canister.query("get", 1) == 2
