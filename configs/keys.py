@@ -71,6 +71,7 @@ TOPOLOGY = (
     Key("canister", Form.TABLES, "the canisters, installed in this order"),
     Key("workload", Form.TABLES, "the phases of the workload"),
     Key("invariant", Form.TABLES, "what must hold at the end of a run"),
+    Key("outcall", Form.TABLES, "how HTTPS outcalls are answered; the first rule that fits"),
 )
 
 IDENTITIES = (
@@ -145,6 +146,20 @@ INVARIANT = (
     Key("arg", Form.TEXT, "argument as Candid text", default="()"),
     Key("arg_hex", Form.HEX, "argument as bytes instead"),
     Key("equal", Form.TEXTS, "fields of the answer that must be equal", required=True),
+)
+
+OUTCALL = (
+    Key("url", Form.TEXT, "URLs that it is for; * stands for any letters", default="*"),
+    Key("method", Form.TEXT, "method that it is for", choices=("get", "head", "post", "put", "delete", "patch"), default="all"),
+    Key("node", Form.INT, "the only node that it is for, from 1", low=1, high=MAX_NODES, default="all"),
+    Key("times", Form.INT, "how many outcalls it answers", low=1, high=MAX_CALLS, default="any number"),
+    Key("status", Form.INT, "HTTP status", low=100, high=999, default="200"),
+    Key("headers", Form.TEXTS, 'headers of the response, such as "content-type: text/plain"'),
+    Key("body", Form.TEXTS, "body of the response; of a list the first is node 1's, and the last that of all further nodes"),
+    Key("body_file", Form.TEXT, "file that holds the body instead, from this file"),
+    Key("reject", Form.TEXT, "the request fails with this text instead, as if no web server answered"),
+    Key("forward", Form.TEXT, "address that is asked instead, such as http://127.0.0.1:8000"),
+    Key("file", Form.TEXT, "recorded answers instead, from this file: one JSON object a line"),
 )
 
 LIMITS = tuple(Key(f.name, Form.INT, "see configs/limits.py", high=1 << 60) for f in fields(SubnetLimits))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from configs.keys import CANISTER, FEES, IDENTITIES, INVARIANT, LIMITS, SETTINGS, SUBNET, TOPOLOGY, WORKLOAD, Form, Key
+from configs.keys import CANISTER, FEES, IDENTITIES, INVARIANT, LIMITS, OUTCALL, SETTINGS, SUBNET, TOPOLOGY, WORKLOAD, Form, Key
 
 Schema = dict[str, Any]
 _NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"}
@@ -25,6 +25,7 @@ def topology_schema() -> Schema:
         "workload": WORKLOAD,
         "invariant": INVARIANT,
         "settings": SETTINGS,
+        "outcall": OUTCALL,
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -18,6 +18,7 @@ from configs.limits import SubnetLimits, SubnetType
 from configs.wasm_info import WasmInfo
 from ic_types.candid.did import DidFile
 from ic_types.chain_keys.key_id import KeyId, KeyKind
+from ic_types.outcall_rule import OutcallRule
 from ic_types.principal import Principal
 
 ANONYMOUS_NAME = "anonymous"
@@ -167,6 +168,7 @@ class Topology:
     canisters: tuple[CanisterSpec, ...]
     workload: tuple[WorkloadPhase, ...]
     invariants: tuple[InvariantSpec, ...] = ()
+    outcalls: tuple[OutcallRule, ...] = ()
 
     @property
     def root(self) -> SubnetSpec:

@@ -13,6 +13,7 @@ from configs.canister_reader import CanisterReader
 from configs.fees import CyclesCostSchedule
 from configs.keys import CANISTER, IDENTITIES, SUBNET, TOPOLOGY
 from configs.limits import SubnetType
+from configs.outcall_reader import read_outcalls
 from configs.profiles import ProfileType, changed, load_profile
 from configs.toml_table import Source, Table, shown
 from configs.topology import (
@@ -68,6 +69,7 @@ class TopologyReader:
             canisters=canisters,
             workload=workload,
             invariants=invariants,
+            outcalls=read_outcalls(table, self.source),
         )
 
     # --- subnets

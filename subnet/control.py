@@ -20,6 +20,7 @@ import zmq
 
 from ic_types import wire
 from ic_types.errors import BadInput, DivergenceError, NetworkError
+from ic_types.outcall_rule import OutcallRule
 from ic_types.principal import CanisterId, Principal, SubnetId
 from subnet import control_protocol as cp
 from subnet.process_tools import is_alive, owner_of, start_time
@@ -149,6 +150,18 @@ class ControlClient:
     def processes(self) -> Children:
         """All processes of the network."""
         return self._call(cp.GetProcesses(), Children)
+
+    def set_outcall_rules(self, *rules: OutcallRule, clear: bool = False) -> None:
+        """Add rules for HTTPS outcalls, before all others; `clear` drops those that were added earlier."""
+        self._call(cp.SetOutcallRules(rules=rules, clear=clear), cp.Done)
+
+    def outcalls(self) -> tuple[cp.OpenOutcall, ...]:
+        """HTTPS outcalls that wait for a response."""
+        return self._call(cp.GetOutcalls(), cp.OpenOutcalls).outcalls
+
+    def answer_outcall(self, subnet: SubnetId, call_id: int, *rules: OutcallRule) -> None:
+        """Give the nodes responses to one open outcall."""
+        self._call(cp.AnswerOutcall(subnet=subnet, call_id=call_id, rules=rules), cp.Done)
 
     def kill_node(self, subnet: SubnetId, node_index: int) -> None:
         """End a node as a crash would."""

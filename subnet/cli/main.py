@@ -28,6 +28,7 @@ COMMANDS = {
     "query": ("subnet.cli.calls:query", "Call a canister's query method."),
     "advance": ("subnet.cli.steer:advance", "Make rounds."),
     "logs": ("subnet.cli.steer:logs", "Show a canister's log."),
+    "outcalls": ("subnet.cli.outcalls:outcalls", "Show and answer canisters' HTTPS outcalls."),
     "down": ("subnet.cli.steer:down", "End a running network."),
     "canister": ("subnet.cli.canister:canister", "Make, call and manage canisters."),
     "deploy": ("subnet.cli.deploy:deploy", "Bring a project's canisters onto a network."),

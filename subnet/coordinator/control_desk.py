@@ -25,12 +25,14 @@ from subnet.protocol import Inspect, Inspected, QueryRequest, ReadState
 from subnet.zygote_protocol import Children
 
 REQUESTS = (
-    cp.Advance, cp.Call, cp.ReadCertified, cp.Describe, cp.GetDelegations, cp.GetProcesses, cp.GetRequests,
-    cp.GetStatus, cp.GetTime, cp.GetSummary, cp.InspectNode, cp.KillNode, cp.Query, cp.StopNetwork, cp.Submit,
+    cp.Advance, cp.AnswerOutcall, cp.Call, cp.ReadCertified, cp.Describe, cp.GetDelegations, cp.GetOutcalls, cp.GetProcesses,
+    cp.GetRequests, cp.GetStatus, cp.GetTime, cp.GetSummary, cp.InspectNode, cp.KillNode, cp.Query, cp.SetOutcallRules,
+    cp.StopNetwork, cp.Submit,
 )  # fmt: skip
 Request = (
-    cp.Advance | cp.Call | cp.ReadCertified | cp.Describe | cp.GetDelegations | cp.GetProcesses | cp.GetRequests
-    | cp.GetStatus | cp.GetTime | cp.GetSummary | cp.InspectNode | cp.KillNode | cp.Query | cp.StopNetwork | cp.Submit
+    cp.Advance | cp.AnswerOutcall | cp.Call | cp.ReadCertified | cp.Describe | cp.GetDelegations | cp.GetOutcalls
+    | cp.GetProcesses | cp.GetRequests | cp.GetStatus | cp.GetTime | cp.GetSummary | cp.InspectNode | cp.KillNode | cp.Query
+    | cp.SetOutcallRules | cp.StopNetwork | cp.Submit
 )  # fmt: skip
 log = structlog.get_logger()
 
@@ -84,6 +86,8 @@ class ControlDesk:
             case cp.KillNode():
                 self._kill(request)
                 self._reply(address, cp.Done())
+            case cp.SetOutcallRules() | cp.AnswerOutcall() | cp.GetOutcalls():
+                self._reply(address, self._outcalls(request))
             case cp.GetProcesses():
                 self._waiting_for_children.append(address)
                 self._coordinator.ports.list_children()
@@ -264,6 +268,25 @@ class ControlDesk:
         if not 1 <= index <= len(subnet.nodes):
             raise EnvelopeError(f"subnet {subnet.plan.name} has nodes 1 to {len(subnet.nodes)}, no node {index}")
         return subnet.nodes[index - 1]
+
+    def _outcalls(self, request: cp.SetOutcallRules | cp.AnswerOutcall | cp.GetOutcalls) -> cp.Done | cp.OpenOutcalls:
+        outcalls, subnets = self._coordinator.outcalls, self._coordinator.network.subnets
+        if isinstance(request, cp.GetOutcalls):
+            waiting = [
+                cp.OpenOutcall(subnet=subnet.record.subnet_id, request=one)
+                for subnet in subnets
+                for one in outcalls.open_calls(subnet.place)
+            ]
+            return cp.OpenOutcalls(outcalls=tuple(waiting))
+        if isinstance(request, cp.AnswerOutcall):
+            subnet = self._subnet(request.subnet)
+            if not outcalls.answer(subnet.place, request.call_id, request.rules):
+                raise IcsimError(
+                    f"subnet {subnet.plan.name} has no open outcall {request.call_id}; `icsim outcalls` lists them"
+                )
+        else:
+            outcalls.change(request.rules, clear=request.clear)
+        return cp.Done()
 
     def _kill(self, request: cp.KillNode) -> None:
         node = self._node(self._subnet(request.subnet), request.node_index)

@@ -33,6 +33,7 @@ from subnet.coordinator.investigation import Investigation
 from subnet.coordinator.journal import Journal, RecordedHeight, replay_difference
 from subnet.coordinator.network_state import Failure, Network, Node, NodePhase, Subnet
 from subnet.coordinator.nodes import Hooks, NodeKeeper
+from subnet.coordinator.outcalls import Outcalls
 from subnet.coordinator.ports import Ports, ReplyAddress
 from subnet.coordinator.relay import Relay
 from subnet.coordinator.requests import RequestBook
@@ -86,6 +87,7 @@ class Coordinator:
     rounds: Rounds = field(init=False)
     batches: BatchSource = field(init=False)
     desk: ConsensusDesk = field(init=False)
+    outcalls: Outcalls = field(init=False)
     intake: Intake = field(init=False)
     door: Door = field(init=False)
     calls: CallDesk = field(init=False)
@@ -111,6 +113,7 @@ class Coordinator:
         hooks = Hooks(batch=self.batches.encoded, lost=self._on_lost, fail=self.fail)
         self.keeper = NodeKeeper(self.network, self.config, self.ports, self.journal, dispatcher, hooks)
         self.keeper.max_in_flight = per_node
+        self.outcalls = Outcalls(self.network, self.relay, self.desk, self.network.plan.outcalls, self.advance)
         self._dispatcher = dispatcher
         round_hooks = RoundHooks(
             certified=self._on_certified,
@@ -230,6 +233,8 @@ class Coordinator:
         if self.rounds.height or self.stopping or self.failure is not None:
             return
         self.door.ask()
+        if self.network.height >= self.replay_to and not self.replay_only:
+            self.outcalls.pump()
         if not self._may_begin():
             return
         if self.driving.problem is not None:
@@ -249,10 +254,11 @@ class Coordinator:
         return self.network.height > 0 or self.keeper.all_live()
 
     def _may_begin(self) -> bool:
-        """Whether nothing stands in the way of another round."""
+        """Whether nothing stands in the way of another round; a live one doesn't wait for web servers."""
         if self.rounds.height or self.stopping or self.failure is not None:
             return False
-        held_up = self.driving.open_queries or self.intake.busy or self.door.asking or self.delegations.awaited
+        waits = self.outcalls.busy and not self.clock.live
+        held_up = self.driving.open_queries or self.intake.busy or self.door.asking or self.delegations.awaited or waits
         return self._can_start() and not held_up
 
     def _round_is_wanted(self) -> bool:

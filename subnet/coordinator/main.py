@@ -22,10 +22,12 @@ from subnet.coordinator.control_desk import REQUESTS, ControlDesk
 from subnet.coordinator.coordinator import Coordinator
 from subnet.coordinator.summary import summarise
 from subnet.coordinator.transport import Transport
+from subnet.coordinator.web import LiveWeb
 from subnet.network_config import CoordinatorConfig
 from subnet.zygote_protocol import ChildEnded, Children, Started
 
 SUMMARY_FILE = "summary.json"
+OUTCALLS_FILE = "outcalls.jsonl"
 _TICK_MS = 500
 _CLIENT_REQUESTS_PER_LOOP = 8
 _STOP_SECONDS = 5.0
@@ -86,7 +88,9 @@ class CoordinatorProcess:
         poller = zmq.Poller()
         for source in (transport.nodes, transport.clients):
             poller.register(source, zmq.POLLIN)
-        poller.register(transport.zygote.fileno(), zmq.POLLIN)
+        web = self.coordinator.outcalls.web = LiveWeb(self._recorded_outcalls())
+        for file in (transport.zygote.fileno(), web.fileno()):
+            poller.register(file, zmq.POLLIN)
         self.coordinator.start()
         next_tick = time.monotonic()
         while not self._is_over():
@@ -97,6 +101,8 @@ class CoordinatorProcess:
                     self._serve_nodes()
                 if transport.zygote.fileno() in ready:
                     self._serve_zygote()
+                if web.fileno() in ready:
+                    web.deliver()
                 if transport.clients in ready:
                     self._serve_clients()
             except NetworkError as error:
@@ -106,6 +112,7 @@ class CoordinatorProcess:
             if time.monotonic() >= next_tick:
                 self.coordinator.on_tick()
                 next_tick = time.monotonic() + _TICK_MS / 1000
+        web.close()
         if self.desk.stop_asked is not None:
             transport.reply(self.desk.stop_asked, cp.Done())
         return 0
@@ -115,6 +122,10 @@ class CoordinatorProcess:
         wait = self.coordinator.wait_ns()
         most = _TICK_MS if self.stop_by is None else 20
         return most if wait is None else min(most, -(-wait // 1_000_000))
+
+    def _recorded_outcalls(self) -> Path | None:
+        out_dir = self.coordinator.config.out_dir
+        return Path(out_dir) / OUTCALLS_FILE if out_dir else None
 
     def _is_over(self) -> bool:
         if not self.coordinator.stopping:

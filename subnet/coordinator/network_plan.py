@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types import wire
+from ic_types.outcall_rule import OutcallRule
 from ic_types.principal import CanisterId, Principal
 
 
@@ -68,6 +69,8 @@ class NetworkPlan:
     root: str
     canisters: tuple[CanisterPlan, ...] = ()
     wasms: dict[bytes, bytes]
+    outcalls: tuple[OutcallRule, ...] = ()
+    """How HTTPS outcalls are answered; the first rule that fits."""
     topology_digest: str = ""
     """Of the topology it was made from, workload included."""
 

@@ -95,6 +95,7 @@ def read_plan(topology: Topology) -> NetworkPlan:
         root=topology.root.name,
         canisters=tuple(_canister(one, topology, ids, names, places[one.subnet]) for one in topology.canisters),
         wasms=wasms,
+        outcalls=topology.outcalls,
         topology_digest=digest(topology),
     )
 

@@ -21,6 +21,7 @@ from subnet.lab.calls import DEFAULT_ROUNDS, Caller, CallRejected, Target, Who, 
 from subnet.lab.canister import Canister, LogEntry, PendingCall
 from subnet.lab.interface import Interface
 from subnet.lab.invariants import CyclesAudit, Invariant, audit_cycles, check_all
+from subnet.lab.outcalls import Outcalls
 from subnet.lab.run_dir import RunFile, release
 from subnet.launch import RunningNetwork
 from subnet.management import candid_types
@@ -97,6 +98,8 @@ class Network:
             one.name: Subnet(self, one.name, one.subnet_id, one.subnet_type, len(one.nodes)) for one in registry.subnets
         }
         """Subnets by name, the root first."""
+        self.outcalls = Outcalls(self)
+        """Who answers HTTPS outcalls of canisters."""
         self.identities: dict[str, Principal] = {
             name: self.caller.identity(name).principal for name in self.caller.description.identities
         }

@@ -35,6 +35,10 @@ class SubnetContext(SubnetView, Protocol):
         """Id of this subnet."""
 
     @property
+    def node_count(self) -> int:
+        """Nodes of this subnet."""
+
+    @property
     def root_subnet(self) -> SubnetId:
         """Id of the root subnet, whose canisters may create canisters anywhere."""
 

@@ -23,6 +23,8 @@ from subnet.management import (
     lifecycle,
     logs,
     metadata,
+    outcall_types,
+    outcalls,
     randomness,
     settings,
     signatures,
@@ -222,6 +224,14 @@ def _key(argument: Type, result: Type, handler: Handler, *, signing: bool) -> Me
 
 
 _KEYS: dict[str, Method] = {
+    "http_request": Method(
+        argument=outcall_types.HTTP_REQUEST,
+        result=outcall_types.RESULT,
+        handler=outcalls.http_request,
+        effective=None,
+        users=Users.NO,
+        fee="by the bytes of request and response, from the attached cycles",
+    ),
     "ecdsa_public_key": _key(
         key_types.ECDSA_PUBLIC_KEY, key_types.EXTENDED_KEY_RESULT, chain_keys.extended_public_key, signing=False
     ),

@@ -167,7 +167,8 @@ class Replica:
 
     def _next_due(self) -> int:
         state = self.state
-        due = [int(t) for t in (state.scheduler.next_timer(state.canisters), state.deadlines.next_due()) if t]
+        timer, outcall = state.scheduler.next_timer(state.canisters), state.consensus_calls.next_timeout()
+        due = [int(time) for time in (timer, state.deadlines.next_due(), outcall) if time]
         if state.scheduler.heartbeats:
             due.append(int(state.time))
         return min(due, default=0)

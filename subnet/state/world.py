@@ -80,6 +80,11 @@ class RoundWorld:
         return self.state.own.subnet_id
 
     @property
+    def node_count(self) -> int:
+        """Nodes of this subnet."""
+        return len(self.state.own.nodes)
+
+    @property
     def root_subnet(self) -> SubnetId:
         """Id of the root subnet."""
         return self.state.network.root

@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ic_types.candid.decoder import decode
 from ic_types.candid.encoder import encode
+from ic_types.candid.types import text, variant
+from ic_types.consensus_calls import OutcallRequest
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId
+from subnet.coordinator import outcall_rounds as one_call
+from subnet.coordinator.outcall_rounds import Failed, Vote, WebResponse
 from subnet.lab.universal import Program, argument, cycles_refunded, reject_code, reject_message
 from subnet.management import chain_key_types as types
 from subnet.management import outcall_types
 from subnet.management.methods import METHODS
-from tests.support.lone_node import example
+from subnet.protocol import QueryReply, QueryRequest, RoundResult
+from tests.support.lone_node import LoneNode, example
 from tests.support.lone_world import LoneWorld, lone_world
 
 NAMES = ("root", "app", "signer")
@@ -29,6 +34,8 @@ RESULTS = {
     "vetkd_derive_key": types.ENCRYPTED_KEY_RESULT,
     "http_request": outcall_types.RESULT,
 }
+
+FETCHED = variant({"ok": outcall_types.RESULT, "err": text})
 
 
 class Answer(NamedTuple):
@@ -47,13 +54,62 @@ class Answer(NamedTuple):
         return self.code, self.text
 
 
+class AnsweringWorld(LoneWorld):
+    """Subnets whose single nodes get responses to their outcalls."""
+
+    def __init__(self, nodes: Mapping[str, LoneNode]) -> None:
+        super().__init__(nodes)
+        self.responses: list[tuple[str, WebResponse | Failed]] = []
+        """URL and what a web server answers; outcalls to other URLs wait."""
+
+    def round(self, *args: Any, **named: Any) -> dict[str, RoundResult]:
+        """First the nodes get responses, then a round."""
+        known = dict(self.responses)
+        for node in self.nodes.values():
+            for request in list(node.desk.desks[0].outcalls.values()):
+                problem = one_call.request_problem(request)
+                if problem is not None or request.url in known:
+                    vote = self._vote(node, request, problem or known[request.url])
+                    decided = one_call.agreed(request, {1: vote}, 1)
+                    assert decided is not None
+                    node.desk.answer(0, decided)
+        return super().round(*args, **named)
+
+    @staticmethod
+    def _vote(node: LoneNode, request: OutcallRequest, response: WebResponse | Failed) -> Vote:
+        if isinstance(response, Failed):
+            return response
+        problem = one_call.response_problem(request, response)
+        if problem is not None or request.transform is None:
+            return problem or one_call.encoded(response)
+        question = QueryRequest(
+            cookie=0,
+            sender=MANAGEMENT_CANISTER,
+            receiver=request.caller,
+            method=request.transform,
+            arg=one_call.transform_argument(request, response),
+        )
+        replies: list[QueryReply] = []
+        node.driver.start_query(node.replica.query(question), replies.append)
+        while not replies:
+            node.driver.step(50)
+        return one_call.transformed(request, replies[0])
+
+
 class ConsensusWorld:
     """The subnets and their callers."""
 
-    def __init__(self, world: LoneWorld) -> None:
+    def __init__(self, world: AnsweringWorld) -> None:
         self.world = world
         wasm = example("universal")
         self.callers: dict[str, CanisterId] = {name: world.install(name, wasm, 10**16) for name in NAMES}
+
+    def fetch(self, canister: CanisterId, url: str, what: str) -> Any:
+        """What tests/canisters/motoko_outcalls.mo on subnet `app` makes of an outcall with this transform function."""
+        message = self.world["app"].ingress(canister, "fetch", encode((text, text), (url, what)))
+        outcome = self.world.answer("app", message)
+        assert outcome.status == "replied", outcome
+        return decode(outcome.reply, [FETCHED])[0]
 
     def program(self, method: str, args: Any, *, cycles: int, raw: bytes | None = None) -> Program:
         """Call the management canister; answer with the refund, the reject code and what came."""
@@ -83,6 +139,5 @@ def read_answer(method: str, raw: bytes) -> Answer:
 @contextmanager
 def consensus_world(**options: Any) -> Iterator[ConsensusWorld]:
     """The subnets, checked at the end."""
-    with lone_world(*NAMES, **options) as world:
+    with lone_world(*NAMES, kind=AnsweringWorld, **options) as world:
         yield ConsensusWorld(world)
-        world.check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from ic_types import bls
 from ic_types.candid import encoder
@@ -19,6 +19,7 @@ from tests.support.lone_node import LoneNode, helpers, network_record
 from xnet.stream import Stream
 
 MAX_SLICE = 2 << 20
+W = TypeVar("W", bound="LoneWorld")
 
 
 class LoneWorld:
@@ -140,11 +141,11 @@ def signature_by(node: LoneNode, root: bytes) -> bytes:
 
 
 @contextmanager
-def lone_world(*names: str, **options: Any) -> Iterator[LoneWorld]:
+def lone_world(*names: str, kind: type[W] = LoneWorld, **options: Any) -> Iterator[W]:  # type: ignore[assignment]
     """Subnets with these names; at the end all invariants hold."""
     network, shares = network_record(names)
     with helpers() as folder:
-        world = LoneWorld({name: LoneNode(folder, network, name, shares[name][0], **options) for name in names})
+        world = kind({name: LoneNode(folder, network, name, shares[name][0], **options) for name in names})
         try:
             yield world
             world.check()

@@ -111,6 +111,7 @@ class ManagedSubnet(FakeWorld):
     compiled: dict[bytes, None] = field(default_factory=dict)
     minted: int = 0
     chain_keys: ChainKeys = field(default_factory=ChainKeys)
+    node_count: int = 4
     consensus_calls: ConsensusCalls = field(default_factory=ConsensusCalls)
     subnet_admins: tuple[Principal, ...] = ()
     replica_version: str = "a version"
