@@ -23,6 +23,7 @@ from ic_types.errors import BadInput, DivergenceError, NetworkError
 from ic_types.outcall_rule import OutcallRule
 from ic_types.principal import CanisterId, Principal, SubnetId
 from subnet import control_protocol as cp
+from subnet import outcall_protocol as op
 from subnet.process_tools import is_alive, owner_of, start_time
 from subnet.protocol import Inspected, QueryReply
 from subnet.zygote_protocol import Children
@@ -153,15 +154,15 @@ class ControlClient:
 
     def set_outcall_rules(self, *rules: OutcallRule, clear: bool = False) -> None:
         """Add rules for HTTPS outcalls, before all others; `clear` drops those that were added earlier."""
-        self._call(cp.SetOutcallRules(rules=rules, clear=clear), cp.Done)
+        self._call(op.SetOutcallRules(rules=rules, clear=clear), cp.Done)
 
-    def outcalls(self) -> tuple[cp.OpenOutcall, ...]:
+    def outcalls(self) -> tuple[op.OpenOutcall, ...]:
         """HTTPS outcalls that wait for a response."""
-        return self._call(cp.GetOutcalls(), cp.OpenOutcalls).outcalls
+        return self._call(op.GetOutcalls(), op.OpenOutcalls).outcalls
 
     def answer_outcall(self, subnet: SubnetId, call_id: int, *rules: OutcallRule) -> None:
         """Give the nodes responses to one open outcall."""
-        self._call(cp.AnswerOutcall(subnet=subnet, call_id=call_id, rules=rules), cp.Done)
+        self._call(op.AnswerOutcall(subnet=subnet, call_id=call_id, rules=rules), cp.Done)
 
     def kill_node(self, subnet: SubnetId, node_index: int) -> None:
         """End a node as a crash would."""

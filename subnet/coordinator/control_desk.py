@@ -16,6 +16,7 @@ from ic_types.errors import EnvelopeError, IcsimError
 from ic_types.principal import Principal, SubnetId
 from ic_types.units import NS_PER_SECOND
 from subnet import control_protocol as cp
+from subnet import outcall_protocol as op
 from subnet.coordinator.coordinator import Coordinator
 from subnet.coordinator.network_state import Node, Subnet
 from subnet.coordinator.ports import ReplyAddress
@@ -25,14 +26,14 @@ from subnet.protocol import Inspect, Inspected, QueryRequest, ReadState
 from subnet.zygote_protocol import Children
 
 REQUESTS = (
-    cp.Advance, cp.AnswerOutcall, cp.Call, cp.ReadCertified, cp.Describe, cp.GetDelegations, cp.GetOutcalls, cp.GetProcesses,
-    cp.GetRequests, cp.GetStatus, cp.GetTime, cp.GetSummary, cp.InspectNode, cp.KillNode, cp.Query, cp.SetOutcallRules,
+    cp.Advance, op.AnswerOutcall, cp.Call, cp.ReadCertified, cp.Describe, cp.GetDelegations, op.GetOutcalls, cp.GetProcesses,
+    cp.GetRequests, cp.GetStatus, cp.GetTime, cp.GetSummary, cp.InspectNode, cp.KillNode, cp.Query, op.SetOutcallRules,
     cp.StopNetwork, cp.Submit,
 )  # fmt: skip
 Request = (
-    cp.Advance | cp.AnswerOutcall | cp.Call | cp.ReadCertified | cp.Describe | cp.GetDelegations | cp.GetOutcalls
+    cp.Advance | op.AnswerOutcall | cp.Call | cp.ReadCertified | cp.Describe | cp.GetDelegations | op.GetOutcalls
     | cp.GetProcesses | cp.GetRequests | cp.GetStatus | cp.GetTime | cp.GetSummary | cp.InspectNode | cp.KillNode | cp.Query
-    | cp.SetOutcallRules | cp.StopNetwork | cp.Submit
+    | op.SetOutcallRules | cp.StopNetwork | cp.Submit
 )  # fmt: skip
 log = structlog.get_logger()
 
@@ -86,7 +87,7 @@ class ControlDesk:
             case cp.KillNode():
                 self._kill(request)
                 self._reply(address, cp.Done())
-            case cp.SetOutcallRules() | cp.AnswerOutcall() | cp.GetOutcalls():
+            case op.SetOutcallRules() | op.AnswerOutcall() | op.GetOutcalls():
                 self._reply(address, self._outcalls(request))
             case cp.GetProcesses():
                 self._waiting_for_children.append(address)
@@ -269,16 +270,16 @@ class ControlDesk:
             raise EnvelopeError(f"subnet {subnet.plan.name} has nodes 1 to {len(subnet.nodes)}, no node {index}")
         return subnet.nodes[index - 1]
 
-    def _outcalls(self, request: cp.SetOutcallRules | cp.AnswerOutcall | cp.GetOutcalls) -> cp.Done | cp.OpenOutcalls:
+    def _outcalls(self, request: op.SetOutcallRules | op.AnswerOutcall | op.GetOutcalls) -> cp.Done | op.OpenOutcalls:
         outcalls, subnets = self._coordinator.outcalls, self._coordinator.network.subnets
-        if isinstance(request, cp.GetOutcalls):
+        if isinstance(request, op.GetOutcalls):
             waiting = [
-                cp.OpenOutcall(subnet=subnet.record.subnet_id, request=one)
+                op.OpenOutcall(subnet=subnet.record.subnet_id, request=one)
                 for subnet in subnets
                 for one in outcalls.open_calls(subnet.place)
             ]
-            return cp.OpenOutcalls(outcalls=tuple(waiting))
-        if isinstance(request, cp.AnswerOutcall):
+            return op.OpenOutcalls(outcalls=tuple(waiting))
+        if isinstance(request, op.AnswerOutcall):
             subnet = self._subnet(request.subnet)
             if not outcalls.answer(subnet.place, request.call_id, request.rules):
                 raise IcsimError(

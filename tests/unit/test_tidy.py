@@ -33,6 +33,7 @@ SHARED = (
     "subnet.control_protocol",
     "subnet.identities",
     "subnet.network_config",
+    "subnet.outcall_protocol",
     "subnet.process_tools",
     "subnet.random_tape",
     "subnet.zygote_protocol",
