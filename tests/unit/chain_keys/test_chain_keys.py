@@ -13,7 +13,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ic_types import bls
@@ -65,6 +65,7 @@ def test_vetkd_keys_are_the_published_ones(backend: str) -> None:
     assert vetkd.derive(master, b"test-canister-id", b"test-context")[0].hex() == vector["context_key"]
 
 
+@settings(deadline=None, max_examples=30)
 @given(secrets, paths)
 def test_derived_secrets_belong_to_derived_keys(secret: int, path: list[bytes]) -> None:
     """The offset added to the master secret gives the secret of the derived public key; paths matter, with their borders."""
@@ -75,6 +76,7 @@ def test_derived_secrets_belong_to_derived_keys(secret: int, path: list[bytes]) 
             assert curve.derive(curve.public_key(secret), [*path[:-1], path[-1] + b"\x00"])[0] != key
 
 
+@settings(deadline=None, max_examples=30)
 @given(secrets, st.binary(min_size=32, max_size=32), st.binary(max_size=32))
 def test_ecdsa_signatures_verify(secret: int, digest: bytes, extra: bytes) -> None:
     """`cryptography` accepts them; s is the smaller one; other extra data give another signature."""
@@ -94,6 +96,7 @@ def test_signatures_are_those_of_the_standards() -> None:
     assert made.hex() == bip["signature"]
 
 
+@settings(deadline=None, max_examples=30)
 @given(secrets, messages, st.one_of(st.just(b""), st.binary(min_size=32, max_size=32)))
 def test_schnorr_signatures_verify(secret: int, message: bytes, root: bytes) -> None:
     """`coincurve` accepts BIP340 signatures of digests, for the key itself and for the taproot output key."""
@@ -106,6 +109,7 @@ def test_schnorr_signatures_verify(secret: int, message: bytes, root: bytes) -> 
     assert key.verify(secp256k1.sign_bip340(secp256k1.tweak_bip341(secret, root), digest), digest)
 
 
+@settings(deadline=None, max_examples=30)
 @given(secrets, messages)
 def test_ed25519_signatures_verify(secret: int, message: bytes) -> None:
     """`cryptography` accepts them, and no other message under them."""

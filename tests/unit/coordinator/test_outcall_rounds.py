@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ic_types.candid.decoder import decode
@@ -161,6 +161,7 @@ def test_one_node_alone_decides_for_itself() -> None:
     assert agreed(single, {2: b"mine"}, 4) == ConsensusAnswer(call_id=3, reply=b"mine")
 
 
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.sampled_from("abc"), max_size=13), st.integers(1, 13))
 def test_agreement_is_safe(votes: list[str], nodes: int) -> None:
     """Whatever votes are still to come, an answer that was given stays the answer."""
