@@ -30,7 +30,7 @@ from sandbox.wasm.module import ModuleLimits
 from sandbox.wasm.prepare import Prepared, prepare
 from sandbox.wasm.rules import BrokenRule, Rule
 
-FORMAT = 2
+FORMAT = 3
 """Raise it whenever instrumentation or the entry format changes: old entries are then never found."""
 DEFAULT_CACHE_BYTES = 2 << 30
 Buffer: TypeAlias = bytes | memoryview

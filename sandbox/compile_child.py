@@ -96,6 +96,8 @@ def _check(info: ModuleInfo, request: CompileRequest) -> None:
     check_pages("heap", info.initial_pages, info.heap_pages_initial)
     fits = 0 <= info.heap_pages_initial <= info.heap_pages_max <= most and info.compile_instructions >= 0
     fits = fits and all(one.kind in _BITS and 0 <= one.initial < 1 << _BITS[one.kind] for one in info.globals)
+    shown = info.exported_globals
+    fits = fits and all(-1 <= one.place < len(info.globals) and 0 <= one.initial < 1 << _BITS.get(one.kind, 0) for one in shown)
     if not fits or info.module_hash != hashlib.sha256(request.wasm).digest():
         raise SandboxFailure("impossible figures of a module")
 

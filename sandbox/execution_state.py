@@ -66,8 +66,13 @@ class ExecutionState:
         return (self.heap.wasm_pages + self.stable.wasm_pages) * WASM_PAGE_BYTES + self._module_bytes + self.global_bytes()
 
     def global_bytes(self) -> int:
-        """Billed bytes of globals: eight each, the instruction counter included."""
-        return BYTES_PER_GLOBAL * (len(self.globals) + 1)
+        """Billed bytes of globals: eight for each that is exported or mutable, the instruction counter included."""
+        return BYTES_PER_GLOBAL * (len(self.module.exported_globals) + 1)
+
+    def exported_globals(self) -> tuple[tuple[str, int], ...]:
+        """Kind and bits of each global that the module exports or that is mutable, in the order of the exports."""
+        shown = self.module.exported_globals
+        return tuple((one.kind, one.initial if one.place < 0 else self.globals[one.place]) for one in shown)
 
     def heap_delta(self, dirty_pages: int) -> int:
         """Bytes of heap delta for these many dirty pages."""

@@ -25,6 +25,18 @@ class GlobalInfo:
 
 @wire.message
 @dataclass(frozen=True, slots=True)
+class ExportedGlobal:
+    """A global that the module exports, or that is mutable: one of those that a snapshot's metadata list."""
+
+    kind: str
+    place: int
+    """Where its value stands among `ModuleInfo.globals`; -1: it is immutable."""
+    initial: int
+    """Bits after instantiation."""
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
 class CustomSection:
     """An `icp:public` or `icp:private` section."""
 
@@ -55,6 +67,8 @@ class ModuleInfo:
     """Wasm pages."""
     heap_pages_max: int = 0
     globals: tuple[GlobalInfo, ...] = ()
+    exported_globals: tuple[ExportedGlobal, ...] = ()
+    """In the order of the exports."""
     initial_pages: Pages = Pages()
     """Active data segments, laid out as OS pages."""
     has_memory: bool = True

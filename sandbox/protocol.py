@@ -206,6 +206,8 @@ class Finished:
     stable_dirty_marks: int = 0
     """Stable OS pages marked written (already charged inside the module)."""
     logs: tuple[bytes, ...] = ()
+    lines_dropped: int = 0
+    """Lines of this message that made room for those in `logs`; they have numbers too."""
 
 
 @wire.message
@@ -220,6 +222,8 @@ class Trapped:
     message: str
     """Description without the canister-id prefix that the node adds."""
     logs: tuple[bytes, ...] = ()
+    lines_dropped: int = 0
+    """Lines of this message that made room for those in `logs`; they have numbers too."""
     heap_touched: tuple[int, ...] = ()
     """OS pages this message wrote, for the reset."""
     stable_touched: tuple[int, ...] = ()

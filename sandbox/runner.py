@@ -175,6 +175,7 @@ class Runner:
             stable=stable,
             stable_dirty_marks=len(stable_marks),
             logs=tuple(state.logs),
+            lines_dropped=state.lines_dropped,
         )
 
     def _trapped(self, instance: Instance, trap: CanisterTrap) -> Trapped:
@@ -194,6 +195,7 @@ class Runner:
             error_code=int(trap.code),
             message=trap.message,
             logs=tuple(state.logs),
+            lines_dropped=state.lines_dropped,
             heap_touched=pages.indices,
             stable_touched=tuple(stable_marks) if self._tracking else (),
             heap=pages,

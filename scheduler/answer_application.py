@@ -69,7 +69,7 @@ def finish(
     elif canister.execution is not None and entry is not EntryPoint.QUERY:
         pages = canister.execution.heap.count_changed(answer.heap.indices, answer.heap.content)
     if answer.logs:
-        canister.logs.add(answer.logs, time, canister.settings.log_memory_limit)
+        canister.logs.add(answer.logs, time, canister.settings.log_memory_limit, answer.lines_dropped)
     charge = page_charge(core, canister, pages) if pages else 0
     core.spend(answer.slice_instructions + charge)
     return Outcome(min(answer.instructions + charge, limit), error)

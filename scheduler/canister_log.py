@@ -63,9 +63,13 @@ class CanisterLog(Sequence[LogRecord]):
     def __len__(self) -> int:
         return self._end - self._start
 
-    def add(self, lines: Iterable[bytes], time: TimeNs, limit: int) -> None:
-        """Add lines; the oldest go while all take more bytes than the limit, and a line too long for it loses its end."""
+    def add(self, lines: Iterable[bytes], time: TimeNs, limit: int, dropped: int = 0) -> None:
+        """Add lines; the oldest go while all take more bytes than the limit, and a line too long for it loses its end.
+
+        `dropped`: lines before these that are gone already; they take numbers.
+        """
         assert self._end == len(self._lines), "only the canister's own log takes lines"
+        self.next_index += dropped
         for content in lines:
             record = LogRecord(self.next_index, time, content[: max(limit - RECORD_BYTES, 0)])
             self.next_index += 1

@@ -65,6 +65,7 @@ class MessageState:
         "heap",
         "heap_bytes",
         "input",
+        "lines_dropped",
         "log_used",
         "logs",
         "max_reply",
@@ -105,6 +106,7 @@ class MessageState:
         self.global_timer: int | None = None
         self.accepted = False
         self.logs: list[bytes] = []
+        self.lines_dropped = 0
         limits = self.environment.limits
         self.max_reply = limits.max_query_reply if mode & (NRQ | CQ) else limits.max_payload
         self.context = context
@@ -196,6 +198,7 @@ class MessageState:
         size = _LOG_RECORD_OVERHEAD + len(content)
         while self.log_used + size > capacity:
             self.log_used -= _LOG_RECORD_OVERHEAD + len(self.logs.pop(0))
+            self.lines_dropped += 1
         self.logs.append(content)
         self.log_used += size
 

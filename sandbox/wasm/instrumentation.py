@@ -48,6 +48,8 @@ class Instrumented:
     """The main memory with its maximum as capped, if the module has one."""
     global_exports: tuple[tuple[str, int], ...]
     """(export name, index) of each mutable global of the module."""
+    shown_globals: tuple[int, ...]
+    """Indices of all globals that are exported or mutable: the module's own exports in their order, then the others."""
     drops_data: bool
 
 
@@ -102,12 +104,14 @@ def instrument(module: Module, limits: ModuleLimits, *, profile: bool = False) -
     for index, frame in frames.items():
         layout.bodies[index] = frame
     exports, global_exports = _exports(module, layout)
+    own_exports = [one.index for one in module.exports if one.kind is Kind.GLOBAL]
     operators = meter.operators + _HELPER_OPERATORS + sum(REFERENCE_OPERATORS[api] for api in stable)
     return Instrumented(
         code=_encode(module, layout, _memories(heap, limits), exports),
         operators=operators + 2 * (len(module.globals) + 3),
         heap=heap,
         global_exports=global_exports,
+        shown_globals=(*own_exports, *(index for _, index in global_exports if index not in own_exports)),
         drops_data=meter.drops_data,
     )
 

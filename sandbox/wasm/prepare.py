@@ -14,7 +14,7 @@ from functools import cache
 import wasmtime
 
 from sandbox.engine_config import make_validation_engine
-from sandbox.module_info import GlobalInfo, ModuleInfo
+from sandbox.module_info import ExportedGlobal, GlobalInfo, ModuleInfo
 from sandbox.wasm import decoding, segments, validation
 from sandbox.wasm import module as modules
 from sandbox.wasm.binary import TYPE_NAMES
@@ -77,6 +77,13 @@ def _offset_in(told: str) -> int | None:
     return int(found[1], 16) if found else None
 
 
+def _shown(module: Module, result: Instrumented) -> tuple[ExportedGlobal, ...]:
+    """The globals that a snapshot's metadata list."""
+    places = {index: place for place, (_, index) in enumerate(result.global_exports)}
+    found = [(module.globals[index], places.get(index, -1)) for index in result.shown_globals]
+    return tuple(ExportedGlobal(TYPE_NAMES[one.value_type], place, one.initial) for one, place in found)
+
+
 def _info(wasm: bytes, module: Module, result: Instrumented, limits: ModuleLimits) -> ModuleInfo:
     """What the node wants to know; the last checks, of custom sections and data segments, happen here."""
     methods: dict[str, list[str]] = {kind: [] for kind in validation.METHOD_KINDS}
@@ -104,6 +111,7 @@ def _info(wasm: bytes, module: Module, result: Instrumented, limits: ModuleLimit
             GlobalInfo(name, TYPE_NAMES[globals_of[index].value_type], globals_of[index].initial)
             for name, index in result.global_exports
         ),
+        exported_globals=_shown(module, result),
         initial_pages=segments.initial_pages(module),
         has_memory=heap is not None,
         reuse_safe=not result.drops_data,

@@ -195,7 +195,8 @@ def settle(work: InstallWork) -> None:
     cycles_account.refund_execution(ctx, canister, work.prepaid, work.limit - used, wasm64=work.wasm64)
     canister.install_debit = NumInstructions(canister.install_debit + used)
     canister.metrics.instructions += used
-    canister.logs.add(work.logs, work.time, canister.settings.log_memory_limit)
+    for dropped, lines in work.logs:
+        canister.logs.add(lines, work.time, canister.settings.log_memory_limit, dropped)
 
 
 def take_over(work: InstallWork, mode: InstallMode, new: ExecutionState) -> None:
@@ -217,7 +218,7 @@ def take_over(work: InstallWork, mode: InstallMode, new: ExecutionState) -> None
         canister.balance = Cycles(canister.balance - work.cycles_burned)
         cycles_account.burn(ctx, canister, work.cycles_burned, BurnCause.CYCLES_BURN)
     if mode.kind != "upgrade":
-        canister.logs.keep_newest(len(work.logs))
+        canister.logs.keep_newest(sum(len(lines) for _, lines in work.logs))
     if work.certified_data is not None:
         canister.certified_data = work.certified_data
     elif mode.kind != "upgrade":

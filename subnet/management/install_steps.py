@@ -76,7 +76,8 @@ class InstallWork:
     certified_data: bytes | None = None
     global_timer: int | None = None
     cycles_burned: int = 0
-    logs: list[bytes] = field(default_factory=list)
+    logs: list[tuple[int, tuple[bytes, ...]]] = field(default_factory=list)
+    """Of each step: lines that it dropped itself, and those it kept."""
     settled: bool = False
 
     def spend(self, instructions: int, *, of_round: int | None = None) -> None:
@@ -135,7 +136,7 @@ def run_step(
         may_reply=False,
     )
     answer = yield from _run_slices(work, execution, message, _context(work, execution, entry, new_code=new_code))
-    work.logs.extend(answer.logs)
+    work.logs.append((answer.lines_dropped, answer.logs))
     if isinstance(answer, Trapped):
         changed = execution.heap.count_changed(answer.heap.indices, answer.heap.content)
         work.spend(min(answer.slice_instructions + _page_charge(work, execution, changed), work.limit - work.used))

@@ -91,14 +91,17 @@ def _execution(canister: Canister, snapshot: CanisterSnapshot, compiled: Compile
 
     Raises: ManagementError (IC0408) when its globals aren't those of the module.
     """
-    kinds = tuple(info.kind for info in compiled.info.globals)
-    if tuple(kind for kind, _ in snapshot.globals) != kinds:
+    shown = compiled.info.exported_globals
+    if [kind for kind, _ in snapshot.globals] != [one.kind for one in shown]:
         text = "Wasm exported globals of canister module and snapshot metadata do not match."
         raise errors.invalid_payload(text)
     own = snapshot.canister_id == canister.canister_id
     heap, stable = (one.fork() if own else copied_apart(one) for one in (snapshot.heap, snapshot.stable))
-    values = tuple(bits for _, bits in snapshot.globals)
-    return ExecutionState(compiled.info, compiled.artefact, heap, stable, values, module_of(snapshot))
+    values = [info.initial for info in compiled.info.globals]
+    for one, (_, bits) in zip(shown, snapshot.globals, strict=True):
+        if one.place >= 0:
+            values[one.place] = bits
+    return ExecutionState(compiled.info, compiled.artefact, heap, stable, tuple(values), module_of(snapshot))
 
 
 def _check_hook(canister: Canister, snapshot: CanisterSnapshot) -> None:

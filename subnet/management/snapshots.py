@@ -12,7 +12,7 @@ from ic_types.reject import ErrorCode, reject
 from ic_types.units import WASM_PAGE_BYTES
 from sandbox.execution_state import ExecutionState
 from scheduler.canister import Canister
-from scheduler.snapshots import GLOBAL_BYTES, CanisterSnapshot, snapshot_id
+from scheduler.snapshots import CanisterSnapshot, snapshot_id
 from subnet.management import access, answers, candid_snapshots, code, resources
 from subnet.management.answers import EMPTY_REPLY
 from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
@@ -47,7 +47,6 @@ def take(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOut
 
 
 def _snapshot_of(ctx: SubnetContext, canister: Canister, execution: ExecutionState) -> CanisterSnapshot:
-    kinds = [info.kind for info in execution.module.globals]
     return CanisterSnapshot(
         snapshot_id=next_snapshot_id(canister),
         canister_id=canister.canister_id,
@@ -58,7 +57,7 @@ def _snapshot_of(ctx: SubnetContext, canister: Canister, execution: ExecutionSta
         module_hash=execution.module.module_hash,
         heap=execution.heap.fork(),
         stable=execution.stable.fork(),
-        globals=tuple(zip(kinds, execution.globals, strict=True)),
+        globals=execution.exported_globals(),
         chunk_store=canister.chunk_store,
         certified_data=canister.certified_data,
         global_timer=canister.global_timer,
@@ -78,7 +77,7 @@ def size_of(canister: Canister) -> int:
     if execution is None:
         return size
     memories = (execution.heap.wasm_pages + execution.stable.wasm_pages) * WASM_PAGE_BYTES
-    return size + memories + (len(execution.globals) + 1) * GLOBAL_BYTES + execution.module.module_bytes
+    return size + memories + execution.global_bytes() + execution.module.module_bytes
 
 
 def list_snapshots(_ctx: SubnetContext, call: ManagementCall, _args: Value) -> ManagementOutcome:
