@@ -14,7 +14,7 @@ import click
 from ic_types.candid.did import DidFile, load_did
 from ic_types.errors import BadInput, NetworkError
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId
-from subnet.cli.connection import project_of, session, session_options
+from subnet.cli.connection import session, session_options
 from subnet.cli.output import output_option, show, show_answer
 from subnet.lab.calls import DEFAULT_ROUNDS, Target, named_canister, reply_of
 from subnet.lab.link import ControlLink
@@ -39,7 +39,7 @@ def _call_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.command()
+@click.command(short_help="Call METHOD of CANISTER with ARG as Candid text, and wait for the answer.")
 @_call_options
 @click.option("--rounds", type=int, metavar="N", help=f"Wait at most N rounds ({DEFAULT_ROUNDS}); then it is left pending.")
 def call(canister: str, method: str, arg: str, **options: Any) -> int:
@@ -50,7 +50,7 @@ def call(canister: str, method: str, arg: str, **options: Any) -> int:
     rounds = options["rounds"]
     if rounds is not None and rounds < 1:
         raise BadInput(f"--rounds {rounds}: allowed is 1 and more")
-    with session(options, project_of(options)) as one:
+    with session(options) as one:
         target, raw, about = _prepared(one, canister, method, arg, options)
         if rounds is None:
             answer = one.link.call(one.identity, target.canister_id, method, raw, about)
@@ -71,12 +71,12 @@ def call(canister: str, method: str, arg: str, **options: Any) -> int:
     return 0
 
 
-@click.command()
+@click.command(short_help="Call METHOD of CANISTER as a query on the last certified state.")
 @_call_options
 @click.option("--node", type=int, default=0, metavar="K", help="Ask node K of the subnet (default: any).")
 def query(canister: str, method: str, arg: str, **options: Any) -> int:
     """Call METHOD of CANISTER as a query on the last certified state; makes no round."""
-    with session(options, project_of(options)) as one:
+    with session(options) as one:
         if isinstance(one.link, ControlLink) and not one.link.canisters and one.link.caller.client.status().height == 0:
             raise NetworkError("the network has made no round yet; `icsim advance` makes one")
         target, raw, about = _prepared(one, canister, method, arg, options)

@@ -15,14 +15,14 @@ from configs.argument import Argument
 from ic_types.errors import BadInput, InvalidPrincipal
 from ic_types.principal import CanisterId, Principal
 from subnet.cli.calls import call, query
-from subnet.cli.canister_settings import settings, settings_json
-from subnet.cli.connection import project_of, session, session_options
+from subnet.cli.canister_settings import amount, settings, settings_json
+from subnet.cli.connection import session, session_options
 from subnet.cli.output import listing, output_option, show
 from subnet.cli.snapshots import snapshot
 from subnet.cli.status import network_time
 from subnet.lab import canister_admin
 from subnet.lab.canister_names import check_name
-from subnet.lab.deployment import check_upgrade, principal_named
+from subnet.lab.deployment import check_upgrade, principal_named, remember
 from subnet.lab.link import ControlLink
 from subnet.lab.modules import Module, load_module
 from subnet.lab.session import Session
@@ -40,17 +40,18 @@ canister.add_command(snapshot)
 
 
 def _command(name: str | None = None) -> Callable[[Callable[..., Any]], click.Command]:
-    """A command of the group, with the options that all have."""
+    """A command of the group, with the options that all have; its line in the group's help is the first of its own."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        return canister.command(name)(session_options(output_option(function)))
+        brief = (function.__doc__ or "").partition("\n")[0]
+        return canister.command(name, short_help=brief)(session_options(output_option(function)))
 
     return decorate
 
 
 @_command()
 @click.argument("name", required=False)
-@click.option("--cycles", type=int, default=canister_admin.DEFAULT_CYCLES, metavar="N", help="First balance (100 T).")
+@click.option("--cycles", default="100T", metavar="N", help="First balance (100T); with K, M, B or T behind.")
 @click.option(
     "--controller", "controllers", multiple=True, metavar="WHO", help="In place of who acts: identity, canister or id."
 )
@@ -66,13 +67,13 @@ def create(name: str | None, **options: Any) -> None:
         controllers = [principal_named(one, who) for who in options["controllers"]]
         made = canister_admin.create(
             one,
-            cycles=options["cycles"],
+            cycles=amount(options["cycles"], "cycles", "--cycles"),
             settings={"controllers": controllers} if controllers else None,
             subnet=options["subnet"],
             specified_id=_principal(options["specified_id"]),
         )
         if name is not None:
-            one.canister_names.put(name, made)
+            remember(one, name, made)
         show({"name": name, "id": made.to_text(), "subnet": one.link.subnet_of(made)}, options["output"], made.to_text())
 
 
@@ -102,7 +103,7 @@ def _install_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--reinstall", is_flag=True, help="In place of present code; all memory is lost.")
 def install(canister: str, wasm: str, arg: str | None, **options: Any) -> None:
     """Install the module WASM (a path or the name of an example) into CANISTER, with ARG as Candid text."""
-    with session(options, project_of(options)) as one:
+    with session(options) as one:
         canister_id, _ = one.existing(canister)
         module, raw = _module(one, canister, wasm, arg, options)
         canister_admin.install(one, canister_id, module.wasm, raw, "reinstall" if options["reinstall"] else "install")
@@ -115,7 +116,7 @@ def install(canister: str, wasm: str, arg: str | None, **options: Any) -> None:
 @click.option("--allow-incompatible", is_flag=True, help="Even if callers of the present service would break.")
 def upgrade(canister: str, wasm: str, arg: str | None, **options: Any) -> None:
     """Install the module WASM in place of CANISTER's code; stable memory is kept."""
-    with session(options, project_of(options)) as one:
+    with session(options) as one:
         canister_id, _ = one.existing(canister)
         module, raw = _module(one, canister, wasm, arg, options)
         if not options["allow_incompatible"]:
@@ -155,7 +156,7 @@ def _simple(name: str, method: str, done: str, text: str) -> None:
             canister_admin.about(one, method, canister_id)
             _done(one, canister_id, options, done)
 
-    command.help = text
+    command.help = command.short_help = text
 
 
 _simple("start", "start_canister", "started", "Let CANISTER take calls again.")
@@ -176,13 +177,14 @@ def delete(canister: str, **options: Any) -> None:
 
 @_command("top-up")
 @click.argument("canister")
-@click.argument("cycles", type=int)
-def top_up(canister: str, cycles: int, **options: Any) -> None:
-    """Give CANISTER CYCLES out of nothing."""
+@click.argument("cycles")
+def top_up(canister: str, cycles: str, **options: Any) -> None:
+    """Give CANISTER CYCLES out of nothing; with K, M, B or T behind."""
+    given = amount(cycles, "cycles", "CYCLES")
     with session(options) as one:
         canister_id, _ = one.existing(canister)
-        canister_admin.top_up(one, canister_id, cycles)
-        _done(one, canister_id, options, f"topped up with {cycles:,} cycles")
+        canister_admin.top_up(one, canister_id, given)
+        _done(one, canister_id, options, f"topped up with {given:,} cycles")
 
 
 @_command("id")
@@ -198,7 +200,7 @@ def id_(canister: str, **options: Any) -> None:
 @click.argument("canister")
 def info(canister: str, **options: Any) -> None:
     """Show what everybody may know of CANISTER, from certificates: controllers, module hash, subnet, service."""
-    with session(options, project_of(options)) as one:
+    with session(options) as one:
         canister_id, facts = one.existing(canister)
         methods = one.target(canister).interface.methods()
         found = {

@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 
 import click
 
+from ic_types.candid.did import DidFile
 from ic_types.errors import BadInput
 from subnet.control import Advertised, ControlClient, find_network
 from subnet.lab.calls import Caller
 from subnet.lab.canister_names import CanisterNames
 from subnet.lab.identity_store import IdentityStore
 from subnet.lab.link import ControlLink, Link, fingerprint
-from subnet.lab.project import FILE, Project, find_project, load_project
+from subnet.lab.project import FILE, MEMORY, find_project, load_project
 from subnet.lab.run_dir import home, read_run_file
 from subnet.lab.session import Session
 
@@ -71,39 +72,33 @@ def session_options(function: F) -> F:
     return function
 
 
-def project_of(options: dict[str, Any]) -> Project | None:
-    """The project that --project names, or the one whose folder we are in.
-
-    Raises: ConfigError when it is wrong.
-    """
-    path = Path(options["project"]) if options["project"] else find_project(Path.cwd())
-    return None if path is None else load_project(path)
+def project_path(options: dict[str, Any]) -> Path | None:
+    """The project file that --project names, or the one in whose folder we are."""
+    return Path(options["project"]).resolve() if options["project"] else find_project(Path.cwd())
 
 
 @contextlib.contextmanager
-def session(options: dict[str, Any], project: Project | None = None) -> Iterator[Session]:
+def session(options: dict[str, Any]) -> Iterator[Session]:
     """Someone at a network, as the options of `session_options` say.
+
+    The project file is read only for a canister that doesn't tell its service itself.
 
     Raises: NetworkError when there is no such network; BadInput when there is no such identity.
     """
-    folder = project_folder(options) if project is None else project.folder
+    path = project_path(options)
+
+    def service(name: str) -> DidFile | None:
+        return None if path is None else load_project(path).services().get(name)
+
     with linked(options["network"], options["root_key"]) as link:
-        names = CanisterNames(folder or home(), fingerprint(link))
-        services = {} if project is None else project.services()
         yield Session(
             link,
             IdentityStore(home()),
-            names,
+            CanisterNames(home() if path is None else path.parent / MEMORY, fingerprint(link)),
             options["identity"],
-            services=services,
+            services=service,
             notify=lambda text: click.echo(f"icsim: {text}", err=True),
         )
-
-
-def project_folder(options: dict[str, Any]) -> Path | None:
-    """Where the project keeps what it remembers; the project file itself isn't read."""
-    path = Path(options["project"]) if options["project"] else find_project(Path.cwd())
-    return None if path is None else path.resolve().parent / ".icsim"
 
 
 @contextlib.contextmanager

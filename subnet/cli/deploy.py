@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from ic_types.errors import BadInput
-from subnet.cli.connection import project_of, session, session_options
+from subnet.cli.connection import project_path, session, session_options
 from subnet.cli.output import output_option
 from subnet.lab.deployment import Deployed, DeployOptions
 from subnet.lab.deployment import deploy as deploy_all
-from subnet.lab.project import FILE
+from subnet.lab.project import FILE, load_project
 
 
 @click.command()
@@ -31,15 +31,16 @@ def deploy(names: tuple[str, ...], **options: Any) -> None:
     Those that don't exist are created, those with other code are upgraded, settings are changed where they differ; doing it
     again changes nothing. Exit code 1 when the network refuses a step; what was done before stays done.
     """
-    project = project_of(options)
-    if project is None:
+    path = project_path(options)
+    if path is None:
         raise BadInput(f"there is no {FILE} here or above; --project names one (docs/cli.md shows its form)")
     how = DeployOptions(
         reinstall=options["reinstall"],
         upgrade_unchanged=options["upgrade_unchanged"],
         allow_incompatible=options["allow_incompatible"],
     )
-    with session(options, project) as one:
+    project = load_project(path)
+    with session(options) as one:
         found = deploy_all(one, project.chosen(names), how, lambda text: click.echo(text, err=True))
         rows = [_row(deployed, one.link.subnet_of(deployed.canister_id)) for deployed in found]
     if options["output"] == "json":

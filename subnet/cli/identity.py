@@ -83,7 +83,14 @@ def show(name: str | None, as_json: bool) -> None:
 @identity.command("import")
 @click.argument("name")
 @click.argument("pem_file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--password", metavar="TEXT", help="Of an encrypted file; it is kept without.")
+@click.option(
+    "--password",
+    prompt=True,
+    prompt_required=False,
+    hide_input=True,
+    metavar="TEXT",
+    help="Of an encrypted file; asked for without TEXT.",
+)
 @click.option("--use", "chosen", is_flag=True, help="Choose it too.")
 def import_(name: str, pem_file: Path, password: str | None, chosen: bool) -> None:
     """Keep the key in PEM_FILE (`-`: standard input) as NAME and print its principal."""

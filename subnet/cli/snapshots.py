@@ -72,7 +72,7 @@ def _on_snapshot(name: str, method: str, done: str, text: str) -> None:
             found = {"name": one.name_of(canister_id), "id": canister_id.to_text(), "snapshot": snapshot_id, "done": done}
             show(found, options["output"], f"{found['name']}: snapshot {snapshot_id} {done}")
 
-    command.help = text
+    command.help = command.short_help = text
 
 
 _on_snapshot("load", "load_canister_snapshot", "loaded", "Make CANISTER, which should be stopped, what it was in snapshot ID.")

@@ -88,9 +88,20 @@ def _existing(session: Session, canister: ProjectCanister, tell: Callable[[str],
             )
         return Deployed(canister, known, facts.module_hash)
     made = canister_admin.create(session, cycles=canister.cycles, subnet=canister.subnet)
-    session.canister_names.put(canister.name, made)
+    remember(session, canister.name, made)
     tell(f"{canister.name}: created {made}")
     return Deployed(canister, made, None, ["created"])
+
+
+def remember(session: Session, name: str, canister_id: CanisterId) -> None:
+    """Note the name of a canister that has just been made.
+
+    Raises: BadInput with its id when that can't be done, so that it isn't lost.
+    """
+    try:
+        session.canister_names.put(name, canister_id)
+    except BadInput as error:
+        raise BadInput(f"canister {canister_id} was made, but its name {name} can't be kept: {error}") from None
 
 
 def _bring_up(

@@ -23,6 +23,8 @@ from subnet.lab.canister_admin import DEFAULT_CYCLES
 from subnet.lab.canister_names import check_name
 
 FILE = "icsim.toml"
+MEMORY = ".icsim"
+"""Folder beside the project file in which ids are kept."""
 _SHARED = {key.name: key for key in CANISTER}
 _KEYS = (
     *(_SHARED[name] for name in ("name", "init", "init_hex", "candid", "cycles", "settings")),
@@ -61,11 +63,6 @@ class Project:
     path: Path
     canisters: tuple[ProjectCanister, ...]
     """Those that others depend on first."""
-
-    @property
-    def folder(self) -> Path:
-        """Where the project keeps what it remembers."""
-        return self.path.parent / ".icsim"
 
     def services(self) -> dict[str, DidFile]:
         """Service files by canister."""

@@ -6,7 +6,7 @@ then that of a service file, else unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from configs.argument import CallPlace, Names
@@ -38,17 +38,17 @@ class Session:
         names: CanisterNames,
         who: str | None = None,
         *,
-        services: Mapping[str, DidFile] | None = None,
+        services: Callable[[str], DidFile | None] = lambda _: None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`who` is the name of an identity; `services` are service files by the canisters' names.
+        """`who` is the name of an identity; `services` finds the service file of a canister by its name.
 
         Raises: BadInput when there is no such identity.
         """
         self.link = link
         self.store = store
         self.canister_names = names
-        self._services = services or {}
+        self._services = services
         self.who, self.identity = self._find_identity(who, notify)
         self.management = management_interface()
 
@@ -132,7 +132,7 @@ class Session:
         if did is not None:
             return Target(which, canister_id, Interface(did, which))
         own = self._own_interface(which, canister_id)
-        if not own.is_known and (did := self._services.get(which) or self.link.service(which)) is not None:
+        if not own.is_known and (did := self._services(which) or self.link.service(which)) is not None:
             own = Interface(did, which)
         return Target(which, canister_id, own)
 

@@ -21,6 +21,7 @@ from subnet.cli.canister_settings import amount
 from subnet.cli.main import run
 from subnet.cli.output import answer_json
 from subnet.lab.calls import Target
+from subnet.lab.canister_names import CanisterNames
 from subnet.lab.identity_store import IdentityStore
 from subnet.lab.interface import Interface
 from tests.support.fake_link import FakeLink
@@ -73,7 +74,7 @@ def icsim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 def test_the_life_of_a_canister(icsim: Terminal) -> None:
     """Created, installed, called, upgraded, stopped, deleted; its name lives as long as it does."""
-    assert icsim("canister", "create", "gold", "--cycles", "5") == f"{FIRST}\n"
+    assert icsim("canister", "create", "gold", "--cycles", "5K") == f"{FIRST}\n"
     assert "made the identity 'default'" in icsim.errors
     me = IdentityStore(icsim.folder / "home").get("default").identity.principal
     assert icsim("canister", "id", "gold") == f"{FIRST}\n"
@@ -87,7 +88,7 @@ def test_the_life_of_a_canister(icsim: Terminal) -> None:
     assert icsim("canister", "call", "gold", "mint", "({identity:self}, 5)") == "(variant { ok = 7 : nat })\n"
     assert icsim("canister", "query", FIRST, "mint", "({caller}, 5)") == "(variant { ok = 7 : nat })\n"
     assert icsim("canister", "top-up", "gold", "37") == "gold: topped up with 37 cycles\n"
-    assert canister.cycles == 42
+    assert canister.cycles == 5037
     assert icsim("canister", "stop", "gold") == "gold: stopped\n"
     assert canister.status == "stopped"
     assert icsim("canister", "start", "gold") == "gold: started\n"
@@ -174,6 +175,8 @@ def test_wrong_arguments_are_refused(icsim: Terminal) -> None:
     icsim.link.calls.clear()
     for arguments, words in (
         (("create", "gold"), f"there is a canister 'gold' already: {FIRST}"),
+        (("create", "--cycles", "5GiB"), "--cycles 5GiB: expected cycles"),
+        (("top-up", "gold", "x"), "CYCLES x: expected cycles"),
         (("create", "5"), "can't be the name of a canister"),
         (("create", "--specified-id", "x"), "--specified-id"),
         (("install", "gold", "nosuch.wasm"), "there is no module nosuch.wasm"),
@@ -218,6 +221,22 @@ def test_a_project_is_deployed(icsim: Terminal) -> None:
     assert icsim("canister", "id", "gold") == f"{FIRST}\n"
     icsim.link.fails = "install_code"
     assert "canister gold: call of install_code rejected with code 5 (IC0503)" in icsim.refused("deploy", "--reinstall", code=1)
+
+
+def test_a_canister_whose_name_cannot_be_kept_is_not_lost(icsim: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that can't be read are found before it is made; later failures show its id."""
+    icsim("identity", "new", "me")
+    (icsim.folder / "home" / "canister_ids.json").mkdir()
+    assert "can't be read" in icsim.refused("canister", "create", "gold")
+    assert icsim.link.state == {}
+    (icsim.folder / "home" / "canister_ids.json").rmdir()
+
+    def full(*_: object) -> None:
+        raise BadInput("no space left")
+
+    monkeypatch.setattr(CanisterNames, "put", full)
+    line = icsim.refused("canister", "create", "gold")
+    assert line == f"icsim: canister {FIRST} was made, but its name gold can't be kept: no space left\n"
 
 
 def test_amounts_have_units() -> None:

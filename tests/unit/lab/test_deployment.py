@@ -238,6 +238,6 @@ def test_a_canisters_own_service_comes_first(place: Place) -> None:
     assert not session.target("plain").interface.is_known
     place.link.services["plain"] = parse_did("service : { a : () -> () }")
     assert list(session.target("plain").interface.methods()) == ["a"]
-    own = Session(place.link, place.store, session.canister_names, services={"plain": parse_did("service : { b : () -> () }")})
+    own = Session(place.link, place.store, session.canister_names, services=lambda _: parse_did("service : { b : () -> () }"))
     assert list(own.target("plain").interface.methods()) == ["b"]
     assert list(own.target("plain", parse_did("service : { c : () -> () }")).interface.methods()) == ["c"]
