@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import structlog
@@ -17,7 +17,8 @@ from ic_types.errors import InvalidPrincipal
 from ic_types.principal import Principal
 from subnet.gateway.api import Api, Endpoint
 from subnet.gateway.replies import CBOR, HttpError, HttpReply
-from subnet.gateway.web import Web, WebRequest
+from subnet.gateway.web import Web
+from subnet.gateway.web_request import WebRequest
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -73,7 +74,7 @@ class App:
             log.exception("gateway.request_failed", path=scope["path"])
             reply = HttpReply(500, b"Internal error; the gateway's log has it.")
         if scope["path"].startswith("/api/"):
-            reply = HttpReply(reply.status, reply.body, reply.content_type, (*reply.headers, *_CORS))
+            reply = replace(reply, headers=(*reply.headers, *_CORS))
         await _send(reply, send, head_only=scope["method"] == "HEAD")
 
     async def _reply(self, scope: Scope, receive: Receive) -> HttpReply:
@@ -176,7 +177,10 @@ async def _send(reply: HttpReply, send: Send, *, head_only: bool) -> None:
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
     if reply.body and "content-type" not in named:
         headers.append((b"content-type", reply.content_type.encode()))
-    if "content-length" not in named:
+    if reply.pieces is None:
         headers.append((b"content-length", str(len(reply.body)).encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    if reply.pieces is not None and not head_only:
+        async for piece in reply.pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b"" if head_only else reply.body})

@@ -17,6 +17,8 @@ from subnet import control_protocol as cp
 from subnet.gateway.api import Api
 from subnet.gateway.app import App
 from subnet.gateway.boundary import Boundary
+from subnet.gateway.caller import Caller
+from subnet.gateway.canister_http import CanisterHttp
 from subnet.gateway.line import Line
 from subnet.gateway.web import Web
 from subnet.network_config import GatewayConfig
@@ -38,9 +40,10 @@ async def _serve(config: GatewayConfig, listener: socket.socket) -> None:
     line = Line(config.socket_dir)
     description = await line.ask(cp.Describe(), cp.Description)
     boundary = Boundary(line, description)
+    caller = Caller(boundary)
     app = App(
         api=Api(boundary, config.sync_wait_s),
-        web=Web(boundary),
+        web=Web(boundary, caller, CanisterHttp(caller)),
         nodes=sum(len(one.nodes) for one in description.registry.subnets),
         receive_timeout_s=config.receive_timeout_s,
         request_timeout_s=config.request_timeout_s,

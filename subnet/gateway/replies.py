@@ -6,6 +6,7 @@ Rule module. Spec: interface spec, "CBOR encoding of requests and responses".
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ class HttpReply:
     body: bytes = b""
     content_type: str = TEXT
     headers: tuple[tuple[str, str], ...] = ()
+    pieces: AsyncIterator[bytes] | None = None
+    """A body that comes piece by piece, instead of `body`."""
 
 
 class HttpError(Exception):
