@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-CANISTERS := ledger exchange compute universal universal_heartbeat counter timer
+CANISTERS := ledger exchange assets compute universal universal_heartbeat counter timer
 BENCHES := messages idle growth start memory install quickstart sandbox
 RESULTS := bench/results
 BENCH_CANISTERS := sha256 sorting matrix garbage
 MINUTES := 10
 
-.PHONY: help setup demo test quick check mutants fuzz test-sandbox chaos bench canisters format clean $(addprefix bench-,$(BENCHES))
+AGENTS := .icsim/agents/.ready tests/agents/js/node_modules/.ready
+
+.PHONY: help setup demo test test-agents quick check mutants fuzz test-sandbox chaos bench canisters format clean $(addprefix bench-,$(BENCHES))
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +35,19 @@ demo: $(STAMP) ## run the quickstart network and check its invariants
 
 test: $(STAMP) ## every test that a fresh machine can run (under 15 minutes)
 	@$(BIN)/pytest -q -n 2 --dist loadfile
+
+test-agents: $(STAMP) $(AGENTS) ## unmodified agents and a browser against a live network (Node, npm, Chromium)
+	@$(BIN)/pytest -q tests/agents/agents_test.py
+
+.icsim/agents/.ready: tests/agents/py/requirements.txt
+	@$(PYTHON) -m venv .icsim/agents
+	@.icsim/agents/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+tests/agents/js/node_modules/.ready: tests/agents/js/package.json
+	@command -v npm >/dev/null || { echo "npm is missing: apt install nodejs npm" >&2; exit 2; }
+	@cd tests/agents/js && npm install --silent --no-package-lock --no-audit --no-fund
+	@touch $@
 
 quick: $(STAMP) ## tests without real processes (under a minute)
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow" tests/unit tests/spec

@@ -1,7 +1,7 @@
 """Pages that canisters serve: a browser's request becomes a call of `http_request`, its answer the browser's.
 
-Rule module, in coroutines. Spec: HTTP gateway protocol (query first, upgrade to an update call, streaming by a callback of the same
-canister). The canister's certification header goes through as it is; nothing is verified on the way.
+Rule module, in coroutines. Spec: HTTP gateway protocol (query first, upgrade to an update call, streaming by a callback of the
+same canister). The certification header goes through as it is; nothing is verified on the way.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from subnet.gateway.caller import Caller, CallRejected
 from subnet.gateway.replies import HttpError, HttpReply
 from subnet.gateway.web_request import WebRequest
 
-_HEADERS = t.Vec(t.tuple_(t.text, t.text))
-REQUEST = t.record(
-    {"method": t.text, "url": t.text, "headers": _HEADERS, "body": t.blob, "certificate_version": t.Opt(t.nat16)}
-)
+_HEADERS: t.Type = t.Vec(t.tuple_(t.text, t.text))
+_REQUEST_FIELDS: dict[str, t.Type] = {
+    "method": t.text,
+    "url": t.text,
+    "headers": _HEADERS,
+    "body": t.blob,
+    "certificate_version": t.Opt(t.nat16),
+}
+REQUEST = t.record(_REQUEST_FIELDS)
 CERTIFICATE_VERSION = 2
 MAX_PIECES = 10_000
 """Of a streamed answer; a canister that never ends is cut off."""
@@ -70,7 +75,8 @@ class CanisterHttp:
 
     async def _stream(self, first: bytes, callback: FuncRef, token_type: t.Type, token: Any) -> AsyncIterator[bytes]:
         yield first
-        piece_type = t.record({"body": t.blob, "token": t.Opt(token_type)})
+        fields: dict[str, t.Type] = {"body": t.blob, "token": t.Opt(token_type)}
+        piece_type = t.record(fields)
         for _ in range(MAX_PIECES):
             raw = await self.caller.query(callback.canister, callback.method, encode([token_type], [token]))
             piece = decode(raw, [t.Opt(piece_type)])[0]  # a plain record reads as an optional one
@@ -98,7 +104,8 @@ def _decode_response(raw: bytes) -> tuple[Mapping[str, Any], t.Type | None]:
     token_type = _token_type(kinds[0]) if kinds else None
     fields: dict[str, t.Type] = {"status_code": t.nat16, "headers": _HEADERS, "body": t.blob, "upgrade": t.Opt(t.bool_)}
     if token_type is not None:
-        callback = t.record({"callback": t.Func((token_type,), (t.reserved,), ("query",)), "token": token_type})
+        names: dict[str, t.Type] = {"callback": t.Func((token_type,), (t.reserved,), ("query",)), "token": token_type}
+        callback = t.record(names)
         fields["streaming_strategy"] = t.Opt(t.Variant(t.sorted_fields([t.make_field("Callback", callback)])))
     response = decode(raw, [t.record(fields)])[0]
     status = response["status_code"]

@@ -26,6 +26,7 @@ from subnet.identities import identity_named
 from subnet.protocol import Inspected
 
 ANONYMOUS_NAME = "anonymous"
+_SHOWN_IDENTITIES = 50
 _PAGE_HEADERS = (
     (
         "content-security-policy",
@@ -76,7 +77,7 @@ class Web:
             "problem": status.problem,
             "time_ns": str(status.time_ns),
             "calls": {"submitted": status.submitted, "replied": status.replied, "rejected": status.rejected},
-            "identities": [ANONYMOUS_NAME, *self.boundary.description.identities],
+            "identities": [ANONYMOUS_NAME, *self.boundary.description.identities[:_SHOWN_IDENTITIES]],
             "subnets": [
                 {
                     "name": one.name,

@@ -79,11 +79,14 @@ def canisters(replica: Replica, controller: SandboxController) -> list[dict[str,
 
 
 def candid_of(replica: Replica, canister_id: CanisterId) -> str:
-    """The canister's own service description, from its `candid:service` section."""
+    """The canister's own service description, from its `candid:service` section.
+
+    A private one too: who asks here runs the network. Users read it as certified metadata, by the rules for that.
+    """
     execution = replica.state.canisters[canister_id].execution
     if execution is None:
         return ""
-    sections = [s.content for s in execution.module.custom_sections if s.name == "candid:service" and s.public]
+    sections = [s.content for s in execution.module.custom_sections if s.name == "candid:service"]
     return sections[0].decode("utf-8", "replace") if sections else ""
 
 

@@ -35,20 +35,28 @@ persistent actor {
 
   func piece(index : Nat) : Blob = Prim.encodeUtf8("piece " # debug_show index # "\n");
 
+  func certifiedPage() : Response {
+    let certificate = switch (Prim.getCertificate()) { case null ""; case (?raw) base64(raw) };
+    { answer(200, "text/html", Prim.encodeUtf8 page) with
+      headers = [("Content-Type", "text/html"), ("IC-Certificate", "certificate=:" # certificate # ":, tree=:2QH3gwBA:")] };
+  };
+
+  func path(url : Text) : Text {
+    var found = "";
+    label name for (c in url.chars()) { if (c == '?') break name; found #= Prim.charToText c };
+    found;
+  };
+
   public query func http_request(request : Request) : async Response {
-    switch (request.url) {
-      case "/" {
-        let certificate = switch (Prim.getCertificate()) { case null ""; case (?raw) base64(raw) };
-        { answer(200, "text/html", Prim.encodeUtf8 page) with
-          headers = [("Content-Type", "text/html"), ("IC-Certificate", "certificate=:" # certificate # ":, tree=:2QH3gwBA:")] };
-      };
+    switch (path(request.url)) {
+      case "/" certifiedPage();
       case "/large" {
         let callback = stream;
         { answer(200, "text/plain", piece 0) with
           streaming_strategy = ?#Callback { callback; token = { name = "large"; index = 1 } } };
       };
       case "/count" { { answer(200, "text/plain", "") with upgrade = ?true } };
-      case "/echo?a=1%20b" { answer(200, "application/octet-stream", request.body) };
+      case "/echo" { { answer(201, "application/octet-stream", request.body) with headers = [("X-Url", request.url)] } };
       case _ { answer(404, "text/plain", Prim.encodeUtf8("nothing at " # request.url)) };
     };
   };
