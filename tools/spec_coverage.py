@@ -1,6 +1,6 @@
 """Writes docs/spec_coverage.md: which tests check which rule of the interface specification.
 
-Plumbing. The rules are listed in headings.toml, management_methods.toml and system_api.toml of tests/spec; tests name theirs
+Plumbing. The rules are listed in headings.toml, interface_headings.toml, management_methods.toml and system_api.toml of tests/spec; tests name theirs
 by the marker `@pytest.mark.spec("<rule>", condition=n)`, on a function, a class or, as `pytestmark`, on a whole module;
 `condition` is one number or a tuple of the index in tests/spec/conditions, and may be left out. Read without running anything.
 """
@@ -73,6 +73,12 @@ def headings() -> list[Heading]:
     return [Heading(row["id"], row["title"], row.get("later", ""), row.get("group", False)) for row in table["heading"]]
 
 
+def interface_headings() -> list[Heading]:
+    """The headings on the HTTPS interface and certification, in the order of their chapters."""
+    table: dict[str, str] = tomllib.loads((ROOT / "tests/spec/interface_headings.toml").read_text())["headings"]
+    return [Heading(rule, title) for rule, title in table.items()]
+
+
 def management_methods() -> list[Heading]:
     """The methods of the management canister, in the order of its service description."""
     table: dict[str, str] = tomllib.loads((ROOT / "tests/spec/management_methods.toml").read_text())["methods"]
@@ -87,7 +93,7 @@ def system_api() -> dict[str, str]:
 
 def known_rules() -> set[str]:
     """What a marker may name."""
-    return {heading.rule for heading in (*headings(), *management_methods())} | {
+    return {heading.rule for heading in (*headings(), *interface_headings(), *management_methods())} | {
         FUNCTION_PREFIX + name for name in system_api()
     }
 
@@ -150,6 +156,8 @@ def page() -> str:
     for heading in headings():
         covered = "" if heading.group else _tests(tests.get(heading.rule, []), heading.later)
         lines.append(f"| `{heading.rule}` | {heading.title} | {covered} | {heading.later} |")
+    lines += ["", "## HTTPS interface and certification", "", "| rule | heading | tests |", "| --- | --- | --- |"]
+    lines += [f"| `{one.rule}` | {one.title} | {_tests(tests.get(one.rule, []), '')} |" for one in interface_headings()]
     lines += ["", "## Management canister", "", "| method | tests | to come |", "| --- | --- | --- |"]
     lines += [f"| `{one.title}` | {_tests(tests.get(one.rule, []), one.later)} | {one.later} |" for one in management_methods()]
     lines += ["", "## System API", "", "| function | contexts | tests |", "| --- | --- | --- |"]

@@ -109,6 +109,8 @@ def test_status(client: RawClient, network: HttpNetwork) -> None:
 
 
 @pytest.mark.spec("http-call")
+@pytest.mark.spec("http-sync-call-overview")
+@pytest.mark.spec("certification-delegation")
 @pytest.mark.parametrize("version", [3, 4])
 def test_synchronous_call_is_answered_with_a_certificate(client: RawClient, network: HttpNetwork, version: int) -> None:
     """Status and reply are certified; the delegation shows the ranges in the form of the version."""
@@ -159,6 +161,7 @@ def test_rejected_call_is_certified_as_rejected(client: RawClient, network: Http
 
 
 @pytest.mark.spec("http-async-call-overview")
+@pytest.mark.spec("http-async-call")
 def test_asynchronous_call_is_polled(client: RawClient, network: HttpNetwork) -> None:
     """202 with an empty body, then the status by read_state; sent again it changes nothing."""
     request = call_content(network)
@@ -225,6 +228,9 @@ def test_query_sees_the_call_that_came_before(client: RawClient, network: HttpNe
 
 
 @pytest.mark.spec("http-read-state")
+@pytest.mark.spec("state-tree-canister-information")
+@pytest.mark.spec("state-tree-subnet")
+@pytest.mark.spec("state-tree-api-bn")
 def test_state_of_canisters_and_subnets(client: RawClient, network: HttpNetwork) -> None:
     """Every path that may be read is certified, and only what was asked for is shown."""
     ledger, here = bytes(canister(network)), bytes(subnet(network))
@@ -254,6 +260,7 @@ def test_state_of_canisters_and_subnets(client: RawClient, network: HttpNetwork)
 
 
 @pytest.mark.spec("http-read-state")
+@pytest.mark.spec("state-tree-canister-ranges")
 @pytest.mark.parametrize("version", [2, 3])
 def test_state_at_a_subnet(client: RawClient, network: HttpNetwork, version: int) -> None:
     """Metrics and ranges are read at the subnet's own endpoint; the delegation needs no ranges there."""
@@ -268,6 +275,7 @@ def test_state_at_a_subnet(client: RawClient, network: HttpNetwork, version: int
 
 
 @pytest.mark.spec("lookup")
+@pytest.mark.spec("state-tree-request-status")
 def test_absence_is_proven(client: RawClient, network: HttpNetwork) -> None:
     """Of a request that nobody sent the certificate proves that it isn't there, at both ends of the order too."""
     for message_id in (bytes(32), b"\xff" * 32, os.urandom(32)):
@@ -494,6 +502,8 @@ def bad_requests(network: HttpNetwork) -> dict[str, tuple[str, bytes, int, str]]
 
 
 @pytest.mark.spec("http-interface")
+@pytest.mark.spec("authentication")
+@pytest.mark.spec("http-effective-canister-id")
 def test_bad_requests(network: HttpNetwork) -> None:
     """Each gets the replica's status and words as plain text, and the server goes on."""
     for name, (path, body, status, words) in bad_requests(network).items():
@@ -523,7 +533,8 @@ def test_content_type_method_and_preflight(client: RawClient, network: HttpNetwo
     assert "vary" not in preflight.headers
 
 
-@pytest.mark.spec("envelope-authentication")
+@pytest.mark.spec("api-cbor")
+@pytest.mark.spec("authentication")
 def test_odd_forms_of_good_requests(client: RawClient, network: HttpNetwork) -> None:
     """Untagged, with nulls, of indefinite length, with a nonce, and anonymous with any expiry: all are answered."""
     path = path_to(network, 3, "query", "ledger")
@@ -544,6 +555,7 @@ def test_odd_forms_of_good_requests(client: RawClient, network: HttpNetwork) -> 
 
 
 @pytest.mark.spec("http-effective-subnet-id")
+@pytest.mark.spec("http-effective-canister-id")
 def test_canisters_are_created_at_any_principal(client: RawClient, network: HttpNetwork) -> None:
     """At a canister of the subnet, at the subnet itself, and at the management canister for the first application subnet."""
     for path in (
@@ -607,6 +619,7 @@ def test_half_a_request_holds_nobody_up(network: HttpNetwork) -> None:
 # --- canisters' pages
 
 
+@pytest.mark.spec("http-gateway")
 def test_canisters_serve_pages(client: RawClient, network: HttpNetwork) -> None:
     """By host and by parameter; pieces, upgrades, headers and bodies come through."""
     port = network.url.rpartition(":")[2]
