@@ -1,6 +1,6 @@
 """Writes docs/spec_coverage.md: which tests check which rule of the interface specification.
 
-Plumbing. The rules are listed in headings.toml, interface_headings.toml, management_methods.toml and system_api.toml of tests/spec; tests name theirs
+Plumbing. The rules are listed in the TOML files of tests/spec (headings of two kinds, methods, functions); tests name theirs
 by the marker `@pytest.mark.spec("<rule>", condition=n)`, on a function, a class or, as `pytestmark`, on a whole module;
 `condition` is one number or a tuple of the index in tests/spec/conditions, and may be left out. Read without running anything.
 """
