@@ -117,6 +117,7 @@ def test_calls_are_queued_in_order_with_their_cycles() -> None:
     assert canister.balance == 994
 
 
+@pytest.mark.spec("call-context-creation", condition=6)
 def test_messages_of_one_caller_run_in_order() -> None:
     """There is no older message with the same queue: calls from one canister to another keep their order."""
     world = FakeWorld()
