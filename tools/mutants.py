@@ -2,7 +2,7 @@
 
 Plumbing. For each mutant of `tools.conditions` the snippet is replaced in a scratch copy of the project, and the tests marked
 `spec(rule, condition=n)` run there: one has to fail ("killed"). A mutant that all of them pass has survived: the condition is
-untested. First the same tests must pass unchanged. Usage: `python -m tools.mutants [--rule RULE ... [--condition N]] [--jobs N]`.
+untested. First the same tests must pass unchanged.
 """
 
 from __future__ import annotations
