@@ -180,7 +180,7 @@ LIES: dict[str, Callable[[Executed], Executed]] = {
     "call_to_nobody": _edit(calls=_call_to(callee=bytes(30))),
     "call_with_long_name": _edit(calls=_call_to(method="x" * 30_000)),
     "odd_callback": _edit(calls=_call_to(on_reply=Closure(-1, 0))),
-    "too_many_logs": _edit(logs=(b"x" * 4096,) * 20),
+    "too_many_logs": _edit(logs=(b"x" * 4096,) * 520),
     "unknown_error": lambda reply: replace(reply, answers=(replace(_TRAP, error_code=999),), stop=Stop.TRAPPED),
     "error_of_the_node": lambda reply: replace(reply, answers=(replace(_TRAP, error_code=501),), stop=Stop.TRAPPED),
     "pause_without_end": lambda reply: replace(
