@@ -34,6 +34,9 @@ class CertifiedState:
         self._canisters: dict[CanisterId, Canister] = {}
         self._waiting: dict[CanisterId, None] = {}
         """Changed since the last certified height."""
+        self._paid_up: dict[CanisterId, Canister] = {}
+        self._certificates: dict[CanisterId, bytes] = {}
+        """Of this height, as far as they were asked for."""
         self._top = MerkleMap()
         """The certified tree's top level by digests, which stays while streams change under the live tree."""
 
@@ -52,15 +55,21 @@ class CertifiedState:
             else:
                 self._canisters[canister_id] = frozen(canister)
         self._waiting.clear()
+        self._paid_up.clear()
+        self._certificates.clear()
         self._top = state.tree.map.outline((TIME,))
 
     def canister(self, canister_id: CanisterId) -> Canister | None:
         """A canister as it was, with what it owes for memory and compute up to that height taken off; not to be changed."""
-        canister = self._canisters.get(canister_id)
+        found = self._paid_up.get(canister_id)
+        if found is not None:
+            return found
+        canister, state = self._canisters.get(canister_id), self._state
         if canister is None:
             return None
-        state = self._state
-        return charging.paid_up(canister, state.scheduler.charges.timeline, state.fees, self.time)
+        found = charging.paid_up(canister, state.scheduler.charges.timeline, state.fees, self.time)
+        self._paid_up[canister_id] = found
+        return found
 
     @property
     def admins(self) -> tuple[Principal, ...]:
@@ -79,11 +88,13 @@ class CertifiedState:
 
     def data_certificate(self, canister_id: CanisterId) -> bytes | None:
         """Certificate of a canister's certified data; None while none can be made."""
-        if not self.can_certify:
-            return None
-        below = self._canister_tree().witness([(bytes(canister_id), b"certified_data")])
-        tree = _filled(self._top.witness([(TIME,), (CANISTER,)]), below)
-        return encode_certificate(Certificate(tree, self.signature, self.delegation))
+        found = self._certificates.get(canister_id)
+        if found is None and self.can_certify:
+            below = self._canister_tree().witness([(bytes(canister_id), b"certified_data")])
+            tree = _filled(self._top.witness([(TIME,), (CANISTER,)]), below)
+            found = encode_certificate(Certificate(tree, self.signature, self.delegation))
+            self._certificates[canister_id] = found
+        return found
 
     def _canister_tree(self) -> MerkleMap:
         return self._state.tree.map.child(CANISTER)

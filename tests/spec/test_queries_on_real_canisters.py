@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from ic_types.hash_tree import Found
+from subnet.certification.certificate import verify_certificate
 from subnet.lab.universal import (
     Program,
     argument,
     caller,
+    certificate,
     certificate_present,
     cycles_accept,
     get_global,
@@ -18,6 +21,7 @@ from subnet.lab.universal import (
     stable_grow,
     time,
 )
+from subnet.protocol import QueryReply, QueryRequest
 from tests.support.spec_node import NOBODY, STRANGER, SpecNode
 
 pytestmark = [pytest.mark.slow, pytest.mark.spec("query-call")]
@@ -151,3 +155,34 @@ def test_nothing_is_charged(node: SpecNode) -> None:
     before = node.balance(canister)
     node.query(canister, Program().burn_loop(10_000).reply_int(certificate_present()))
     assert node.balance(canister) == before
+
+
+def test_queries_while_an_update_runs(node: SpecNode) -> None:
+    """In the middle of a round and between the slices of an update they see, and certify, the last certified height."""
+    canister = node.universal(Program().set_global(b"old").certified_data(b"old data"))
+    slow = Program().set_global(b"new").certified_data(b"new data").burn_loop(500_000_000).reply(b"done")
+    look = Program().reply(get_global().concat(certificate()))
+    height, certified_at, replies = node.replica.state.height, node.now, list[QueryReply]()
+
+    def during_a_round() -> None:
+        assert node.replica.may_certify_data
+        request = QueryRequest(cookie=0, sender=STRANGER, receiver=canister, method="query", arg=bytes(look))
+        if len(replies) < 2:
+            node.driver.start_query(node.replica.query(request), replies.append)
+
+    node.driver.on_wait = during_a_round
+    message = node.submit(canister, slow)
+    node.driver.on_wait = lambda: None
+    assert replies, "the round has waited for its update"
+    assert {reply.height for reply in replies} == {height}
+    seen = replies[0].reply
+    assert seen.startswith(b"old")
+    shown = verify_certificate(seen.removeprefix(b"old"), node.record.public_key)
+    assert (shown.lookup(b"canister", canister, b"certified_data"), shown.time()) == (Found(b"old data"), certified_at)
+    assert node.canister(canister).long_execution is not None, "paused"
+    between = node.query(canister, look).replied
+    assert between.startswith(b"old")
+    shown = verify_certificate(between.removeprefix(b"old"), node.record.public_key)
+    assert (shown.lookup(b"canister", canister, b"certified_data"), shown.time()) == (Found(b"old data"), node.now)
+    assert node.outcome(message).replied == b"done"
+    assert node.query(canister, look).replied.startswith(b"new")
