@@ -53,8 +53,8 @@ class QueryRun:
         self.instructions_left = self.limits.instructions_per_query
 
     def message_limit(self) -> int:
-        """Instructions that the next message may use."""
-        return min(self.limits.instructions_per_query, max(self.instructions_left, 0))
+        """Instructions that the next message may use: what is left of the whole query."""
+        return max(self.instructions_left, 0)
 
 
 def execute_query(run: QueryRun, caller: Principal, method: str, arg: bytes) -> Effects[Payload]:

@@ -81,6 +81,7 @@ def chain(callees: list[CanisterId], last: Program) -> Program:
 
 
 @pytest.mark.parametrize("method", ["query", "composite_query"])
+@pytest.mark.spec("query-call", condition=(6, 8))
 def test_the_callee_sees_the_calling_canister(node: SpecNode, method: str) -> None:
     """caller, argument, time; no deadline, not replicated, no certificate."""
     a, b = node.universal(), node.universal()
@@ -95,6 +96,7 @@ def test_the_callee_sees_the_calling_canister(node: SpecNode, method: str) -> No
 @pytest.mark.spec("ic0.msg_caller_copy")
 @pytest.mark.spec("ic0.data_certificate_present")
 @pytest.mark.spec("ic0.data_certificate_copy")
+@pytest.mark.spec("query-call", condition=(6, 7, 8))
 def test_what_a_callback_sees(node: SpecNode) -> None:
     """The caller of the query, the reply as argument, the time; the certificate only before the first call."""
     a, b = node.universal(), node.universal()
@@ -124,6 +126,7 @@ def test_what_a_callback_sees(node: SpecNode) -> None:
         (Program(), "missing", 5, "IC0536: Error from Canister {b}: Canister has no query method 'missing'."),
     ],
 )
+@pytest.mark.spec("query-call", condition=(4, 11, 16, 20))
 def test_rejects_reach_the_caller(node: SpecNode, program: Program, method: str, code: int, text: str) -> None:
     """The reject callback learns code and text; errors carry their code in front, rejects by the canister don't."""
     a, b = node.universal(), node.universal()
@@ -132,6 +135,7 @@ def test_rejects_reach_the_caller(node: SpecNode, program: Program, method: str,
     assert told[1:].decode().startswith(text.format(b=b))
 
 
+@pytest.mark.spec("query-call", condition=(1, 2, 3, 5, 20))
 def test_canisters_that_cannot_be_asked(node: SpecNode) -> None:
     """Unknown, on another subnet, empty, stopped, frozen."""
     a, stopped, frozen, empty = node.universal(), node.universal(), node.universal(), node.create()
@@ -149,6 +153,7 @@ def test_canisters_that_cannot_be_asked(node: SpecNode) -> None:
         assert (told[0], told[1 : 1 + len(text)].decode()) == (code, text)
 
 
+@pytest.mark.spec("query-call", condition=3)
 def test_stopping_canister(node: SpecNode) -> None:
     """IC0509, of the root and of a callee."""
     a, b = node.universal(), node.universal()
@@ -160,12 +165,14 @@ def test_stopping_canister(node: SpecNode) -> None:
     node.rounds(3)
 
 
+@pytest.mark.spec("query-call", condition=19)
 def test_only_queries_of_the_management_canister(node: SpecNode) -> None:
     """Its other methods don't exist for a composite query."""
     told = compose(node, node.universal(), ask(MANAGEMENT_CANISTER, b"DIDL\0\0", "raw_rand", on_reject=TOLD)).replied
     assert told == b"\5IC0536: Query method raw_rand not found."
 
 
+@pytest.mark.spec("query-call", condition=16)
 def test_default_answers(node: SpecNode) -> None:
     """A reject that is passed on is the canister's own; a silent root did not produce a response."""
     a, b = node.universal(), node.universal()
@@ -178,6 +185,7 @@ def test_default_answers(node: SpecNode) -> None:
 # --- state
 
 
+@pytest.mark.spec("query-call", condition=(9, 10))
 def test_changes_last_until_the_answer(node: SpecNode) -> None:
     """Heap, globals, sizes and stable memory of the method show in its callbacks, and nowhere else."""
     look = Program().append(get_global()).append(page_byte(3).to_blob().slice(0, 1)).append(memory_size().to_blob())
@@ -198,6 +206,7 @@ def test_changes_last_until_the_answer(node: SpecNode) -> None:
     assert state != node.round().state_hash
 
 
+@pytest.mark.spec("query-call", condition=10)
 def test_every_call_sees_the_certified_state(node: SpecNode) -> None:
     """Calls to one canister don't see one another's changes, not even of the canister that is calling."""
     a, b = node.universal(Program().set_global(b"a")), node.universal(Program().set_global(b"b"))
@@ -210,6 +219,7 @@ def test_every_call_sees_the_certified_state(node: SpecNode) -> None:
     assert compose(node, a, Program().set_global(b"changed") + round_trip).replied == b"a"
 
 
+@pytest.mark.spec("query-call", condition=(9, 15))
 def test_calls_are_made_in_order(node: SpecNode) -> None:
     """One after the other, each with everything that it sets off; calls that a callback makes come last."""
     a, b = node.universal(), node.universal()
@@ -222,6 +232,7 @@ def test_calls_are_made_in_order(node: SpecNode) -> None:
     assert compose(node, a, program).replied == b"1234"
 
 
+@pytest.mark.spec("query-call", condition=15)
 def test_the_first_answer_ends_it(node: SpecNode) -> None:
     """Calls that aren't made yet never are; a reply beside calls makes none of them."""
     a, b = node.universal(), node.universal()
@@ -234,6 +245,7 @@ def test_the_first_answer_ends_it(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("callback-invocation")
+@pytest.mark.spec("query-call", condition=11)
 def test_a_callback_that_traps(node: SpecNode) -> None:
     """Its own error, and nothing of it stays for the callbacks that follow; these may still answer."""
     a, b = node.universal(Program().set_global(b"old")), node.universal()
@@ -246,6 +258,7 @@ def test_a_callback_that_traps(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("callback-invocation")
+@pytest.mark.spec("query-call", condition=17)
 def test_cleanup_runs_after_a_trap(node: SpecNode) -> None:
     """What it writes stays for other callbacks; the error is the callback's."""
     a, b = node.universal(), node.universal()
@@ -286,6 +299,7 @@ def test_functions_that_composite_queries_lack(node: SpecNode, forbidden: Progra
     assert "cannot be executed in composite cleanup mode" in outcome.message
 
 
+@pytest.mark.spec("query-call", condition=18)
 def test_cleanup_can_neither_answer_nor_call(node: SpecNode) -> None:
     """IC0504 inside of it."""
     a, b = node.universal(), node.universal()
@@ -295,6 +309,7 @@ def test_cleanup_can_neither_answer_nor_call(node: SpecNode) -> None:
         assert "cannot be executed in composite cleanup mode" in outcome.message
 
 
+@pytest.mark.spec("query-call", condition=18)
 def test_plain_queries_cannot_call(node: SpecNode) -> None:
     """IC0504, of the root and of a callee."""
     a, b = node.universal(), node.universal()
@@ -306,6 +321,7 @@ def test_plain_queries_cannot_call(node: SpecNode) -> None:
 # --- limits
 
 
+@pytest.mark.spec("query-call", condition=14)
 def test_depth(node: SpecNode) -> None:
     """Six calls deep is answered if the last calls nobody; IC0525 for the whole query otherwise."""
     canisters = [node.universal() for _ in range(8)]
@@ -318,6 +334,7 @@ def test_depth(node: SpecNode) -> None:
     assert compose(node, canisters[0], chain(alone, Program().reply(b"me"))).rejected == (5, "IC0525")
 
 
+@pytest.mark.spec("query-call", condition=12)
 def test_instructions_of_the_whole_graph(node: SpecNode) -> None:
     """IC0526 for the whole query when all messages together have used what one may."""
     a, b = node.universal(), node.universal()
@@ -333,6 +350,7 @@ def test_instructions_of_the_whole_graph(node: SpecNode) -> None:
     assert f"{LIMITS.instructions_per_query}" in alone.message.replace("_", "")
 
 
+@pytest.mark.spec("query-call", condition=13)
 def test_every_call_costs_its_overhead(node: SpecNode) -> None:
     """Fifty calls that do nothing use up fifty times a million."""
     a, b = node.universal(), node.universal()
@@ -358,6 +376,7 @@ def test_performance_counters(node: SpecNode) -> None:
     assert message < 100_000
 
 
+@pytest.mark.spec("query-call", condition=22)
 def test_nothing_is_charged(node: SpecNode) -> None:
     """Balances stay, and each message starts from the certified balance."""
     a, b = node.universal(), node.universal()

@@ -29,6 +29,7 @@ MIB = 1 << 20
 
 
 @pytest.mark.parametrize("method", ["query", "composite_query"])
+@pytest.mark.spec("query-call", condition=(11, 16))
 def test_reply_reject_trap_and_no_answer(node: SpecNode, method: str) -> None:
     """Replied; CANISTER_REJECT; CANISTER_ERROR."""
     canister = node.universal()
@@ -49,6 +50,7 @@ def test_caller_and_time(node: SpecNode) -> None:
 
 
 @pytest.mark.parametrize("method", ["query", "composite_query"])
+@pytest.mark.spec("query-call", condition=10)
 def test_changes_are_forgotten(node: SpecNode, method: str) -> None:
     """Heap, globals, size, stable memory; the next query and the next update see nothing of them."""
     canister = node.universal(Program().set_global(b"old").set_page_byte(1, 1))
@@ -73,12 +75,14 @@ def test_sees_the_certified_state(node: SpecNode) -> None:
     assert node.query(canister, Program().reply(get_global())).replied == b"new"
 
 
+@pytest.mark.spec("query-call", condition=1)
 def test_unknown_canister(node: SpecNode) -> None:
     """DESTINATION_INVALID, IC0301."""
     outcome = node.query(NOBODY, Program().reply())
     assert (outcome.rejected, outcome.message) == ((3, "IC0301"), f"Canister {NOBODY} not found")
 
 
+@pytest.mark.spec("query-call", condition=5)
 def test_frozen_canister(node: SpecNode) -> None:
     """SYS_TRANSIENT, IC0207; but a missing method is told first."""
     canister = node.universal()
@@ -90,6 +94,7 @@ def test_frozen_canister(node: SpecNode) -> None:
 
 
 @pytest.mark.parametrize("method", ["update", "missing"])
+@pytest.mark.spec("query-call", condition=4)
 def test_methods_that_are_no_queries(node: SpecNode, method: str) -> None:
     """CANISTER_ERROR, IC0536."""
     outcome = node.query(node.universal(), Program().reply(), method)
@@ -97,6 +102,7 @@ def test_methods_that_are_no_queries(node: SpecNode, method: str) -> None:
     assert f"Canister has no query method '{method}'" in outcome.message
 
 
+@pytest.mark.spec("query-call", condition=(2, 3))
 def test_canister_must_run_and_have_code(node: SpecNode) -> None:
     """IC0508, IC0509, IC0537."""
     canister, empty = node.universal(), node.create()

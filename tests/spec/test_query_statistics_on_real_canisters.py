@@ -24,6 +24,7 @@ def totals(node: SpecNode, canister: CanisterId) -> Any:
     return node.done("canister_status", {"canister_id": canister})["query_stats"]
 
 
+@pytest.mark.spec("query-call", condition=21)
 def test_queries_are_counted(node: SpecNode) -> None:
     """Calls, instructions, bytes of arguments and replies; rejected and trapped ones too, refused ones not."""
     canister, empty = node.universal(), node.create()
