@@ -164,12 +164,18 @@ class LoneNode:
             raw_bytes=len(raw) + 200,
         )
 
-    def round(self, *ingress: Ingress, slices: tuple[CertifiedSlice, ...] = (), checkpoint: bool = False) -> RoundResult:
-        """Execute the next batch."""
+    def round(
+        self,
+        *ingress: Ingress,
+        slices: tuple[CertifiedSlice, ...] = (),
+        checkpoint: bool = False,
+        time_ns: int | None = None,
+    ) -> RoundResult:
+        """Execute the next batch, a second after the last one unless another time is given."""
         height = self.replica.state.height + 1
         batch = Batch(
             height=height,
-            time_ns=GENESIS_NS + height * SECOND,
+            time_ns=GENESIS_NS + height * SECOND if time_ns is None else time_ns,
             randomness=hashlib.sha256(f"tape {height}".encode()).digest(),
             ingress=ingress,
             slices=slices,

@@ -47,13 +47,14 @@ class LoneWorld:
         *,
         carry: Callable[[str], bool] = lambda _to: True,
         checkpoint: bool = False,
+        time_ns: int | None = None,
     ) -> dict[str, RoundResult]:
         """One round of all subnets; slices to a subnet are carried if `carry` says so, from the heights before."""
         slices = {name: self.slices(name) if carry(name) else () for name in self.nodes}
         results = {}
         for name, node in self.nodes.items():
             messages = tuple((ingress or {}).get(name, ()))
-            results[name] = node.round(*messages, slices=slices[name], checkpoint=checkpoint)
+            results[name] = node.round(*messages, slices=slices[name], checkpoint=checkpoint, time_ns=time_ns)
             self.outcomes |= {outcome.message_id: outcome for outcome in results[name].outcomes}
         return results
 
