@@ -11,7 +11,7 @@ MINUTES := 10
 
 AGENTS := .icsim/agents/.ready tests/agents/js/node_modules/.ready
 
-.PHONY: help setup demo test test-agents quick check mutants fuzz test-sandbox chaos bench canisters format clean $(addprefix bench-,$(BENCHES))
+.PHONY: help setup demo test test-agents quick check mutants fuzz test-sandbox chaos model matrix bench canisters format clean $(addprefix bench-,$(BENCHES))
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ fuzz: $(STAMP) ## odd modules and odd replies of sandboxes for ten minutes (MINU
 test-sandbox: $(STAMP) ## every test of sandboxes: modules, metering, System API, memory, hostile processes, fuzzing
 	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit/wasm tests/unit/sandbox_process tests/unit/sandbox_node \
 	  tests/unit/sandbox_properties tests/fuzz tests/processes/test_hostile_sandbox.py tests/processes/test_hostile_confinement.py
+
+model: $(STAMP) ## random actions on two subnets, each step compared with a model of the specification (MINUTES=N SEED=S)
+	@$(BIN)/python -m tests.spec_model --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 chaos: $(STAMP) ## kill sandboxes at every fault point and compare hashes with an undisturbed run
 	@$(BIN)/python -m tests.chaos

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
@@ -161,6 +162,21 @@ class TwoSubnets(RuleBasedStateMachine):
         """A user, perhaps not a controller, manages a canister."""
         self._manage(Asked(method, self.model.places[place]), sender)
         self.rounds(rounds, 1, "", False)
+
+    @rule(place=places, script=trees(1), what=st.sampled_from(["uninstall_code", "upgrade", "reinstall", "stop_canister"]))
+    def interrupt(self, place: int, script: Script, what: str) -> None:
+        """Something happens to a canister while its calls are open; then it gets new code, and their responses come."""
+        canister_id = self.model.places[place]
+        self._submit(place, "update", script)
+        self.rounds(1, 1, "", False)
+        if what in ("upgrade", "reinstall"):
+            self.install(place, what, "universal", ())
+        else:
+            self._manage(Asked(what, canister_id), USER)
+            self.rounds(1, 1, "", False)
+            self._manage(Asked("start_canister", canister_id), USER)
+            self.install(place, "install", "universal", ())
+        self.rounds(3, 1, "", False)
 
     @rule(place=places)
     def restart(self, place: int) -> None:
@@ -384,3 +400,20 @@ class TwoSubnets(RuleBasedStateMachine):
             open_users = [user for user in model.users.values() if user.answer is None]
             stops = [stop for canister in model.canisters.values() for stop in canister.stops]
             assert len(open_users) <= len(stops), f"{len(open_users)} calls of users have no answer"
+
+
+def compare(chosen: int) -> None:
+    """Twenty sequences of actions; fails with the shortest one found that the model doesn't allow."""
+    print(f"seed {chosen}: `make model SEED={chosen}` repeats this")
+    run_state_machine_as_test(
+        seed(chosen)(TwoSubnets),
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=25,
+            deadline=None,
+            report_multiple_bugs=False,
+            phases=(Phase.generate, Phase.shrink),
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -133,9 +133,7 @@ class Model:
         chosen = _subset([amount for _, amount in owed], surplus)
         if chosen is None:
             amounts = [amount for _, amount in owed]
-            raise Disallowed(
-                f"{canister.canister_id} has {balance:,} cycles, {surplus:+,} against the model; owed: {amounts}"
-            )
+            raise Disallowed(f"{canister.canister_id} has {balance:,} cycles, {surplus:+,} against the model; owed: {amounts}")
         for k in chosen:
             self.seen["refund of an expired call"] += 1
             call = owed[k][0]
