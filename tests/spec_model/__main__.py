@@ -18,16 +18,14 @@ def main() -> int:
     """Exit code 1 when the rules did something that the model doesn't allow."""
     parser = argparse.ArgumentParser(prog="python -m tests.spec_model")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to go on beginning runs (10)")
-    parser.add_argument(
-        "--seed", type=int, default=None, help="the first seed; with it one run is made, unless --minutes is given"
-    )
+    parser.add_argument("--seed", type=int, default=None, help="the first seed (a random one)")
     options = parser.parse_args()
     first = random.randrange(10**6) if options.seed is None else options.seed
     end, run = time.monotonic() + options.minutes * 60, 0
     with helpers() as folder:
         TwoSubnets.sockets = folder
         while run == 0 or time.monotonic() < end:
-            compare(first + run, examples=20)
+            compare(first + run)
             run += 1
     for kind, count in sorted(TwoSubnets.seen.items()):
         print(f"{count:9,}  {kind}")
