@@ -25,7 +25,7 @@ def main() -> int:
     with helpers() as folder:
         TwoSubnets.sockets = folder
         while run == 0 or time.monotonic() < end:
-            compare(first + run)
+            compare(first + run, shrink=True)
             run += 1
     for kind, count in sorted(TwoSubnets.seen.items()):
         print(f"{count:9,}  {kind}")

@@ -59,7 +59,8 @@ def execute(
     open_to_all = ("deposit_cycles", "provisional_top_up_canister")
     itself = asked.method == "canister_status" and caller == asked.canister_id
     if asked.method not in open_to_all and caller not in canister.controllers and not itself:
-        model.respond(subnet, origin, Answer(code=5, error="IC0512", text="controller"), payment)
+        error = "IC0542" if asked.method == "canister_status" else "IC0512"
+        model.respond(subnet, origin, Answer(code=5, error=error), payment)
         return
     if asked.method == "install_code":
         model.respond(subnet, origin, _install(model, canister, asked, used), payment)
@@ -155,11 +156,11 @@ def _install(model: Model, canister: Canister, asked: Asked, used: int) -> Answe
     before = canister.balance - prices.execution(model.install_limit)
     canister.balance -= prices.execution(used)
     model.burn(canister, prices.execution(used))
-    memory, burned, timer = canister.memory.copy(), 0, None
+    memory, burned = canister.memory.copy(), 0
     try:
         if asked.mode == "upgrade":
             first = _step(model, memory, before, memory.pre_upgrade)
-            before, burned, timer = before - first.burned, first.burned, first.timer
+            before, burned = before - first.burned, first.burned
         second = _step(model, Memory(), before, asked.script)
     except Trapped as trapped:
         return trapped.answer
@@ -167,8 +168,7 @@ def _install(model: Model, canister: Canister, asked: Asked, used: int) -> Answe
     canister.balance -= burned
     model.burn(canister, burned)
     canister.memory, canister.module = second.memory, asked.module
-    timer = second.timer if second.timer is not None else timer
-    canister.timer = timer or 0
+    canister.timer = second.timer or 0  # one that pre_upgrade sets doesn't count
     canister.version += 1
     return MANAGED
 
