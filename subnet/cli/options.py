@@ -35,7 +35,8 @@ _FAULTS = (
         "faults",
         multiple=True,
         metavar="SPEC",
-        help="flip:NODE,CANISTER,PAGE,BYTE@HEIGHT damages a byte; forge:SUBNET,CANISTER,CYCLES@HEIGHT makes cycles of nothing.",
+        help="flip:NODE,CANISTER,PAGE,BYTE@HEIGHT damages a byte; forge:SUBNET,CANISTER,CYCLES@HEIGHT makes cycles of nothing; "
+        "crash:NODE,STEP@HEIGHT ends a node at a step of an install.",
     ),
     click.option("--trace", is_flag=True, help="Record the way of every message in events.sqlite."),
 )

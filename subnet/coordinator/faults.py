@@ -5,6 +5,10 @@ Rule module. Before the batch of that height is executed,
     flip:NODE,CANISTER,PAGE,BYTE@HEIGHT     one node damages one byte of its committed memory: the nodes differ
     forge:SUBNET,CANISTER,CYCLES@HEIGHT     all nodes of a subnet put cycles out of nothing into a balance: an invariant breaks
 
+and from that height on, once,
+
+    crash:NODE,STEP@HEIGHT                  one node ends as by kill -9 when it passes a step of an install or a load
+
 The nodes' side is `subnet.node.faults`.
 """
 
@@ -17,11 +21,14 @@ from ic_types.errors import ConfigError, InvalidPrincipal
 from ic_types.principal import CanisterId, Principal
 from ic_types.units import OS_PAGE_BYTES
 from subnet.coordinator.network_plan import NetworkPlan
+from subnet.management.steps import NAMES, STEPS
 
 FORM = "flip:NODE,CANISTER,PAGE,BYTE@HEIGHT"
 FORGE_FORM = "forge:SUBNET,CANISTER,CYCLES@HEIGHT"
+CRASH_FORM = "crash:NODE,STEP@HEIGHT"
 _FLIP = re.compile(r"flip:([^,@]+),([^,@]+),([0-9]+),([0-9]+)@([0-9]+)")
 _FORGE = re.compile(r"forge:([^,@]+),([^,@]+),([0-9]+)@([0-9]+)")
+_CRASH = re.compile(r"crash:([^,@]+),([^,@]+)@([0-9]+)")
 
 
 def resolve_faults(faults: Sequence[str], plan: NetworkPlan) -> tuple[str, ...]:
@@ -36,11 +43,14 @@ def _resolve(fault: str, plan: NetworkPlan) -> str:
     forged = _FORGE.fullmatch(fault)
     if forged is not None:
         return _resolve_forge(fault, *forged.groups(), plan=plan)
+    crash = _CRASH.fullmatch(fault)
+    if crash is not None:
+        return _resolve_crash(fault, *crash.groups(), plan=plan)
     match = _FLIP.fullmatch(fault)
     if match is None:
         raise ConfigError(
             f"fault {fault!r} has not the form {FORM}, e.g. flip:app-1/2,ledger,0,17@40, nor the form {FORGE_FORM}, e.g. "
-            f"forge:app-1,ledger,1000@40"
+            f"forge:app-1,ledger,1000@40, nor the form {CRASH_FORM}, e.g. crash:app-1/2,upgrade.compiled@40"
         )
     node, canister, page, byte, height = match.groups()
     place = _subnet_of(fault, node, plan)
@@ -58,6 +68,15 @@ def _resolve_forge(fault: str, subnet: str, canister: str, cycles: str, height: 
     canister_id = _canister(fault, canister, names.index(subnet), plan)
     _check_height(fault, height)
     return f"forge:{subnet},{canister_id.to_text()},{int(cycles)}@{int(height)}"
+
+
+def _resolve_crash(fault: str, node: str, step: str, height: str, *, plan: NetworkPlan) -> str:
+    _subnet_of(fault, node, plan)
+    if step not in NAMES:
+        listed = "; ".join(f"{work}. with {', '.join(steps)}" for work, steps in STEPS.items())
+        raise ConfigError(f"fault {fault!r}: {step!r} is no step; steps: {listed}")
+    _check_height(fault, height)
+    return f"crash:{node},{step}@{int(height)}"
 
 
 def _check_height(fault: str, height: str) -> None:

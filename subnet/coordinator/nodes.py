@@ -7,7 +7,7 @@ others stand; its state hashes are compared with the recorded ones on the way. T
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -79,6 +79,8 @@ class NodeKeeper:
         config = node_config(
             self._network.plan, self._network.genesis, self._config, node.subnet, node.index, max_in_flight=self.max_in_flight
         )
+        if node.restarts:
+            config = replace(config, faults=tuple(one for one in config.faults if not one.startswith("crash:")))
         seed = (node.subnet * 1000 + node.index + node.restarts) * _HASH_SEED_STEP % (1 << 32)
         self._ports.spawn_node(config, seed if self._config.fresh_interpreters else None)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ic_types import trace
 from ic_types.candid.values import Value
 from ic_types.reject import Payload
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES, Cycles, NumInstructions, TimeNs
@@ -23,7 +22,7 @@ from scheduler.canister import Canister
 from scheduler.canister_history import CodeDeployment, CodeUninstall
 from scheduler.chunk_store import CHUNK_BYTES, EMPTY_STORE
 from scheduler.cycles_account import BurnCause
-from subnet.management import access, chunks, errors, history, resources
+from subnet.management import access, chunks, errors, history, resources, steps
 from subnet.management.answers import EMPTY_REPLY
 from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
 from subnet.management.errors import ManagementError
@@ -108,17 +107,23 @@ def _install(
         refused = cycles_account.withdraw(ctx, canister, prepaid, call.caller)
         if refused is not None:
             raise errors.install_not_enough_cycles(refused)
-    work = InstallWork(ctx=ctx, call=call, canister=canister, prepaid=prepaid, limit=limit, time=ctx.time, wasm64=wasm64)
-    trace.emit("subnet.management.code.install_code", canister.canister_id, mode.kind)
+    work = InstallWork(
+        ctx=ctx, call=call, canister=canister, kind=mode.kind, prepaid=prepaid, limit=limit, time=ctx.time, wasm64=wasm64
+    )
+    steps.passed(work.kind, "paid", canister.canister_id)
     try:
         wasm = source(work)
         installed = yield from _prepare(work, mode, wasm, args["arg"])
         settle(work)
+        steps.passed(work.kind, "settled", canister.canister_id)
         take_over(work, mode, installed)
+        steps.passed(work.kind, "taken_over", canister.canister_id)
         deployed = CodeDeployment(mode.kind, installed.module.module_hash)
         history.record(work.ctx, call, canister, args["sender_canister_version"], deployed)
+        steps.passed(work.kind, "recorded", canister.canister_id)
     except ManagementError as failed:
         settle(work)
+        steps.passed(work.kind, "failed", canister.canister_id)
         return _ended(work, failed.reject)
     return _ended(work, EMPTY_REPLY)
 

@@ -39,6 +39,7 @@ from scheduler.message_inputs import STATUS_NUMBER
 from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
 from subnet.management.errors import ManagementError
 from subnet.management.installs import SliceEnd
+from subnet.management.steps import passed
 
 T = TypeVar("T")
 steps_rule = Generator[Effect | SliceEnd, EffectResult | SubnetContext | None, T]
@@ -63,6 +64,8 @@ class InstallWork:
     """Of the round in which it runs now."""
     call: ManagementCall
     canister: Canister
+    kind: str
+    """install, reinstall or upgrade."""
     prepaid: Cycles
     limit: int
     time: TimeNs
@@ -103,6 +106,7 @@ def compile_module(work: InstallWork, wasm: bytes) -> steps_rule[Compiled]:
     work.spend(result.info.compile_instructions, of_round=round_price(work.ctx, result))
     if work.used > work.limit:
         raise _over_limit(work)
+    passed(work.kind, "compiled", work.canister.canister_id)
     return result
 
 
@@ -150,6 +154,7 @@ def run_step(
         work.certified_data = answer.certified_data
     if new_code and answer.global_timer is not None:
         work.global_timer = answer.global_timer
+    passed(work.kind, entry.value, work.canister.canister_id)
 
 
 def _run_slices(
@@ -162,6 +167,7 @@ def _run_slices(
         slices += 1
         work.spend(answer.slice_instructions)
         _note_pause(work)
+        passed(work.kind, "slice", canister_id)
         end = SliceEnd(execution, work.used_in_round)
         work.used_in_round = 0
         work.ctx = cast("SubnetContext", (yield end))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import cast
 
-from ic_types import trace
 from ic_types.candid.values import Value
 from ic_types.reject import ErrorCode, reject
 from ic_types.units import WASM_PAGE_BYTES
@@ -20,7 +19,7 @@ from scheduler.canister import Canister
 from scheduler.canister_history import LoadSnapshot
 from scheduler.effects import Compiled, CompileError, CompileModule, CompileResult, Effects
 from scheduler.snapshots import CanisterSnapshot, LowMemoryHook, UploadedModule
-from subnet.management import access, errors, history, resources, snapshots
+from subnet.management import access, errors, history, resources, snapshots, steps
 from subnet.management.answers import EMPTY_REPLY
 from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
 from subnet.management.errors import ManagementError
@@ -42,9 +41,11 @@ def load(ctx: SubnetContext, call: ManagementCall, args: Value) -> InstallRule:
     _check_owner(ctx, call, snapshot)
     baseline = ctx.fees.instructions(ctx.limits.snapshot_instructions)
     resources.check_affordable(ctx, canister, baseline, call.caller)
-    trace.emit("subnet.management.snapshot_loading.load", canister.canister_id, snapshot.snapshot_id.hex())
+    steps.passed("load", "checked", canister.canister_id)
     compiled, used = yield from _compile(ctx, canister, snapshot)
+    steps.passed("load", "compiled", canister.canister_id)
     loaded = _execution(canister, snapshot, compiled)
+    steps.passed("load", "mapped", canister.canister_id)
     _check_hook(canister, snapshot)
     usage = loaded.memory_bytes() + snapshot.chunk_store.memory_bytes
     usage += canister.history.memory_bytes + canister.snapshots.memory_bytes
@@ -52,11 +53,14 @@ def load(ctx: SubnetContext, call: ManagementCall, args: Value) -> InstallRule:
     price = baseline + ctx.fees.execution(instructions, wasm64=compiled.info.wasm64)
     resources.check_growth(ctx, canister, usage, call.caller, price)
     resources.pay(ctx, canister, price)
+    steps.passed("load", "paid", canister.canister_id)
     _take_over(ctx, canister, snapshot, loaded)
+    steps.passed("load", "taken_over", canister.canister_id)
     owner = None if snapshot.canister_id == canister.canister_id else snapshot.canister_id
     what = LoadSnapshot(snapshot.snapshot_id, snapshot.version, snapshot.taken_at, snapshot.uploaded, owner)
     history.record(ctx, call, canister, args["sender_canister_version"], what)
     access.changed(ctx, canister)
+    steps.passed("load", "recorded", canister.canister_id)
     return ManagementOutcome(payload=EMPTY_REPLY, refund=call.payment, instructions=used)
 
 

@@ -1,13 +1,17 @@
-"""Faults that a run asks a node to make: damage in its own state.
+"""Faults that a run asks a node to make: damage in its own state, or its own end.
 
 Rule module. `flip:NODE,CANISTER,PAGE,BYTE@HEIGHT` flips a bit of one byte of a canister's heap before the batch of that
 height is executed, behind the back of the page digests, and ends the canister's sandboxes so that the next message sees it.
 `forge:SUBNET,CANISTER,CYCLES@HEIGHT` adds cycles that nobody minted to a balance, on every node of the subnet alike.
+`crash:NODE,STEP@HEIGHT` ends the node as by kill -9 when it passes a step (`subnet.management.steps`) for the first time
+from that height on; a node that is started again isn't asked to.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +19,9 @@ import structlog
 
 from ic_types.errors import ConfigError
 from ic_types.principal import CanisterId, Principal
+from ic_types.trace import TraceEvent
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES, Cycles
+from subnet.management import steps
 
 if TYPE_CHECKING:
     from subnet.node.replica import Replica
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("node")
 _PAGES_EACH = WASM_PAGE_BYTES // OS_PAGE_BYTES
 _FLIP = re.compile(r"flip:([^,@]+),([^,@]+),(\d+),(\d+)@(\d+)")
+_CRASH = re.compile(r"crash:([^,@]+),([^,@]+)@(\d+)")
 _FORGE = re.compile(r"forge:([^,@]+),([^,@]+),(\d+)@(\d+)")
 
 
@@ -78,6 +85,24 @@ class Forge:
         log.warning("fault.forged", canister=str(self.canister_id), cycles=self.cycles, height=height)
 
 
+@dataclass(slots=True)
+class Crash:
+    """The end of this process at a step."""
+
+    step: str
+    height: int
+    due: bool = False
+
+    def strike(self, _replica: Replica, height: int) -> None:
+        """From its height on it waits for the step."""
+        self.due = height >= self.height
+
+    def see(self, event: TraceEvent) -> None:
+        """Something happened in this process."""
+        if self.due and event.step == steps.EVENT and event.detail == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def parse_faults(config: NodeConfig) -> list[FaultPlan]:
     """The plans of this node.
 
@@ -94,10 +119,14 @@ def parse_fault(text: str) -> FaultPlan:
     forged = _FORGE.fullmatch(text)
     if forged is not None:
         return Forge(Principal.from_text(forged[2]), int(forged[3]), int(forged[4]))
+    crash = _CRASH.fullmatch(text)
+    if crash is not None:
+        return Crash(crash[2], int(crash[3]))
     match = _FLIP.fullmatch(text)
     if match is None:
         raise ConfigError(
-            f"fault {text!r}: expected flip:NODE,CANISTER,PAGE,BYTE@HEIGHT or forge:SUBNET,CANISTER,CYCLES@HEIGHT"
+            f"fault {text!r}: expected flip:NODE,CANISTER,PAGE,BYTE@HEIGHT, forge:SUBNET,CANISTER,CYCLES@HEIGHT or "
+            f"crash:NODE,STEP@HEIGHT"
         )
     _, canister, page, byte, height = match.groups()
     if int(byte) >= OS_PAGE_BYTES:

@@ -28,6 +28,7 @@ from sandbox.controller import SandboxController
 from sandbox.launcher import ZygoteLauncher
 from subnet.node import certificates, inspection
 from subnet.node.driver import Driver
+from subnet.node.faults import Crash
 from subnet.node.replica import Replica
 from subnet.protocol import (
     AcceptanceRequest,
@@ -90,8 +91,11 @@ class NodeProcess:
         self.running = True
         self.idle_polls = 0
         self.trace: list[TraceEvent] = []
+        self.watching: list[trace.Sink] = [fault.see for fault in self.replica.faults if isinstance(fault, Crash)]
         if config.trace:
-            trace.set_sink(self.trace.append)
+            self.watching.append(self.trace.append)
+        if self.watching:
+            trace.set_sink(self.tell)
 
     def run(self) -> None:
         """Serve until the coordinator says stop or is gone."""
@@ -114,6 +118,11 @@ class NodeProcess:
                     self.serve_uncertified()  # the coordinator has stopped making rounds
         self.controller.close()
         self.context.destroy(linger=500)
+
+    def tell(self, event: TraceEvent) -> None:
+        """Something happened that a trace tells of."""
+        for see in self.watching:
+            see(event)
 
     def look_for_requests(self) -> None:
         """Between the waits of a round."""

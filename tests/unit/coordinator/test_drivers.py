@@ -289,6 +289,9 @@ def test_faults_name_canisters_by_name_or_id() -> None:
         ("flip:nns/1,count-0,0,1@4", "canister count-0 is on subnet app, not on the node's subnet"),
         ("flip:nns/1,silver,0,1@4", "'silver' is neither a canister's name nor an id; canisters of the node's subnet: ledger"),
         ("flip:nns/1,ledger,0,4096@4", "byte 4096 is outside a page; allowed are 0 to 4095"),
+        ("crash:nns/2,load.paid@4", "subnet nns has nodes nns/1 to nns/1, no 'nns/2'"),
+        ("crash:nns/1,load@4", "'load' is no step; steps: install. with paid, compiled, start, init, slice, settled, "),
+        ("crash:nns/1,load.paid@0", "height 0 is before the first round; allowed are 1 and more"),
         ("flip:nns/1,ledger,0,1@0", "height 0 is before the first round; allowed are 1 and more"),
     ],
 )
