@@ -38,6 +38,7 @@ def refused(found: Outcome | None) -> tuple[int, str, str]:
 # --- calls of canisters
 
 
+@pytest.mark.spec("api-request-submission", condition=12)
 def test_an_accepted_call_changes_nothing(node: SpecNode) -> None:
     """The canister may write while it decides; no state, balance or version shows it, and nothing is charged."""
     canister = node.universal(Program().on_inspect(Program().set_global(b"seen").burn_loop(10_000).accept()))
@@ -48,6 +49,7 @@ def test_an_accepted_call_changes_nothing(node: SpecNode) -> None:
     assert node.ask(canister, Program().reply(get_global())).replied == b""
 
 
+@pytest.mark.spec("api-request-submission", condition=10)
 def test_without_the_hook_everything_is_accepted(node: SpecNode) -> None:
     """A module without canister_inspect_message, whatever the method."""
     canister = node.create()
@@ -59,6 +61,7 @@ def test_without_the_hook_everything_is_accepted(node: SpecNode) -> None:
 @pytest.mark.spec("ic0.msg_caller_copy")
 @pytest.mark.spec("ic0.msg_arg_data_copy")
 @pytest.mark.spec("ic0.msg_method_name_copy")
+@pytest.mark.spec("api-request-submission", condition=12)
 def test_what_the_hook_learns(node: SpecNode) -> None:
     """Caller, argument, method, time of the certified state; not replicated, no certificate."""
     told = (
@@ -81,6 +84,7 @@ def test_what_the_hook_learns(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("ic0.accept_message")
+@pytest.mark.spec("api-request-submission", condition=10)
 def test_a_canister_that_does_not_accept(node: SpecNode) -> None:
     """CANISTER_REJECT, IC0406; a trap keeps the call out too, even after accept_message."""
     by_method = Program().if_(method_name().size().equals(6), Program().accept())
@@ -115,6 +119,7 @@ def test_functions_that_the_hook_lacks(node: SpecNode, forbidden: Program) -> No
     assert "cannot be executed in inspect message mode" in text
 
 
+@pytest.mark.spec("api-request-submission", condition=11)
 def test_the_hook_has_200_million_instructions(node: SpecNode) -> None:
     """IC0522 beyond them."""
     canister = node.universal(Program().on_inspect(Program().burn_loop(40_000_000).accept()))
@@ -123,6 +128,7 @@ def test_the_hook_has_200_million_instructions(node: SpecNode) -> None:
     assert "200000000" in text.replace("_", "")
 
 
+@pytest.mark.spec("api-request-submission", condition=(5, 7, 8, 9))
 def test_canisters_that_cannot_take_calls(node: SpecNode) -> None:
     """Unknown, empty, stopped, stopping; composite queries."""
     canister, empty = node.universal(), node.create()
@@ -140,6 +146,7 @@ def test_canisters_that_cannot_take_calls(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("calls-to-frozen-canisters-are-rejected")
+@pytest.mark.spec("api-request-submission", condition=6)
 def test_frozen_canister(node: SpecNode) -> None:
     """IC0207 before the canister is asked; only controllers are told how much is missing."""
     canister = node.universal(Program().on_inspect(Program().trap(b"never asked")))
@@ -151,6 +158,7 @@ def test_frozen_canister(node: SpecNode) -> None:
     assert text.startswith(f"Canister {canister} is out of cycles: please top up the canister with at least ")
 
 
+@pytest.mark.spec("api-request-submission", condition=6)
 def test_the_fee_of_induction_must_be_there(node: SpecNode) -> None:
     """A canister with a cycle less than the envelope costs is out of cycles; nothing is taken by asking."""
     canister = node.universal(freezing_threshold=0)
@@ -168,6 +176,7 @@ def test_the_fee_of_induction_must_be_there(node: SpecNode) -> None:
     record.balance = enough
 
 
+@pytest.mark.spec("api-request-submission", condition=6)
 def test_what_is_owed_counts(node: SpecNode) -> None:
     """A canister that nothing touches pays for its memory when it is touched; the check takes that off before."""
     canister = node.universal(Program().on_inspect(Program().trap(b"asked")), freezing_threshold=0)
@@ -185,6 +194,7 @@ def test_what_is_owed_counts(node: SpecNode) -> None:
 
 
 @pytest.mark.parametrize("method", ["create_canister", "deposit_cycles", "raw_rand"])
+@pytest.mark.spec("api-request-submission", condition=13)
 def test_management_methods_for_canisters_alone(node: SpecNode, method: str) -> None:
     """CANISTER_REJECT, IC0406."""
     text = f"ic00 method {method} can not be called via ingress messages"
@@ -197,6 +207,7 @@ def test_management_methods_that_do_not_exist(node: SpecNode) -> None:
     assert refused(node.inspect(MANAGEMENT_CANISTER, "no_such_method", b"DIDL\0\0")) == (5, "IC0536", text)
 
 
+@pytest.mark.spec("api-request-submission", condition=13)
 def test_broken_management_arguments(node: SpecNode) -> None:
     """CANISTER_REJECT, IC0408."""
     code, error, text = refused(node.inspect(MANAGEMENT_CANISTER, "start_canister", b"DIDL\0\0"))
@@ -213,6 +224,7 @@ def controlled_calls(canister: CanisterId) -> list[tuple[str, Any]]:
 
 
 @pytest.mark.spec("effective-canister-ids")
+@pytest.mark.spec("api-request-submission", condition=14)
 def test_controllers_alone_manage(node: SpecNode) -> None:
     """IC0512 for everyone else, IC0301 for a canister that isn't there; also of empty, stopped canisters."""
     canister = node.create()
@@ -248,6 +260,7 @@ def test_readers_are_admitted_as_the_settings_say(node: SpecNode) -> None:
         assert node.inspect(MANAGEMENT_CANISTER, method, arg, sender=STRANGER) is None
 
 
+@pytest.mark.spec("api-request-submission", condition=14)
 def test_provisional_methods_are_for_everyone(node: SpecNode) -> None:
     """Creating out of nothing and topping up anybody's canister."""
     canister = node.create()

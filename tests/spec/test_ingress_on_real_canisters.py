@@ -66,6 +66,7 @@ def test_argument_is_that_of_the_request(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("api-request-submission")
+@pytest.mark.spec("api-request-submission", condition=3)
 def test_duplicate_is_executed_once(node: SpecNode) -> None:
     """The same request twice in a batch and once more later is one request."""
     canister = node.universal()
@@ -78,6 +79,7 @@ def test_duplicate_is_executed_once(node: SpecNode) -> None:
 
 @pytest.mark.spec("user-request-rejection")
 @pytest.mark.spec("api-request-submission")
+@pytest.mark.spec("api-request-submission", condition=4)
 def test_expired_message_is_rejected(node: SpecNode) -> None:
     """SYS_TRANSIENT, IC0202; a message that expires at the batch's time is still good."""
     canister = node.universal()

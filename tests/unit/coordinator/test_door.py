@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ic_types import wire
 from subnet import control_protocol as cp
 from subnet.protocol import AcceptanceRequest, Refusal
@@ -59,6 +61,7 @@ def test_a_refused_call_never_gets_into_a_batch(tmp_path: Path) -> None:
     assert statuses[0].status == "unknown", "a refusal leaves no trace"
 
 
+@pytest.mark.spec("api-request-submission", condition=3)
 def test_one_node_of_each_subnet_is_asked_once(tmp_path: Path) -> None:
     """Calls to one subnet travel in one question; malformed envelopes and known calls in none."""
     network = open_network(tmp_path, 4, 4)

@@ -66,6 +66,7 @@ def test_a_batch_is_bounded_in_bytes_but_never_stuck() -> None:
     assert numbers(waiting.take(0, 1000)) == [2]
 
 
+@pytest.mark.spec("api-request-submission", condition=3)
 def test_nothing_enters_twice() -> None:
     """Not while it waits, and not after it was taken, until it has expired."""
     waiting = pool()

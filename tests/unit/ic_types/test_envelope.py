@@ -140,6 +140,7 @@ def test_request_id_ignores_the_form_of_the_envelope() -> None:
         ({"surprise": 1}, "unknown field 'surprise'"),
     ],
 )
+@pytest.mark.spec("api-request-submission", condition=(1, 2))
 def test_wrong_envelopes_are_refused(changes: dict[str, Any], reason: str) -> None:
     """Each wrong field is refused, and the message says which."""
     assert open_call(call()).sender == ALICE.principal
@@ -154,6 +155,7 @@ def test_other_schemes_are_refused_clearly() -> None:
         open_call(call(sender_pubkey=key, sender=bytes(Principal.self_authenticating(key))))
 
 
+@pytest.mark.spec("api-request-submission", condition=4)
 def test_expiry_window() -> None:
     """From now to the TTL and half a minute of drift; agents look for the words of the message."""
     now, ttl = 10**18, 300 * 10**9
