@@ -103,6 +103,13 @@ class _RecordPlan(NamedTuple):
     is_tuple: bool
 
 
+class _VariantPlan(NamedTuple):
+    """Which case of the expected type each case of the message is; made once per pair of types."""
+
+    wanted: t.Variant
+    cases: tuple[t.Field | None, ...]
+
+
 def _plan_record(wire: t.Record, wanted: t.Record) -> _RecordPlan:
     fields = {f.id: f for f in wanted.fields}
     steps = []
@@ -116,12 +123,12 @@ def _plan_record(wire: t.Record, wanted: t.Record) -> _RecordPlan:
 
 
 class _Reader(SkippingReader):
-    __slots__ = ("_comparison", "_record_plans")
+    __slots__ = ("_comparison", "_plans")
 
     def __init__(self, raw: bytes, head: Head, quota: int | None) -> None:
         super().__init__(raw, head.position, head.table_size, quota)
         self._comparison: Comparison | None = None
-        self._record_plans = head.plans
+        self._plans = head.plans
 
     def value(self, wire: t.Type, wanted: t.Type, depth: int) -> Value:
         """The next value, of type `wire`, coerced to `wanted`."""
@@ -228,7 +235,7 @@ class _Reader(SkippingReader):
         return tuple(found.values()) if plan.is_tuple else found
 
     def _record_plan(self, wire: t.Record, wanted: t.Record) -> _RecordPlan:
-        plans = self._record_plans
+        plans = self._plans
         plan: _RecordPlan | None = plans.get((id(wire), id(wanted)))
         if plan is None or plan.wanted is not wanted:
             if len(plans) >= _KEPT_PLANS:
@@ -241,15 +248,31 @@ class _Reader(SkippingReader):
         if type(wire) is not t.Variant:
             raise _MisfitError(self.position, wire, wanted)
         start = self.position
-        part = self.case(wire)
-        field = next((f for f in wanted.fields if f.id == part.id), None)
+        number = self.unsigned()
+        plan = self._variant_plan(wire, wanted)
+        if number >= len(plan.cases):
+            raise self.no_case(start, number, wire)
+        part, field = wire.fields[number], plan.cases[number]
         if field is None:
             cases = ", ".join(f.label for f in wanted.fields) or "none"
             raise _MisfitError(start, wire, wanted, f"case {part.label} is not one of: {cases}")
+        if part.type is t.null and field.type is t.null:
+            self.charge(depth + 1)
+            return {field.key: None}
         try:
             return {field.key: self.value(part.type, field.type, depth + 1)}
         except _MisfitError as error:
             raise error.under(f"case {field.label}") from None
+
+    def _variant_plan(self, wire: t.Variant, wanted: t.Variant) -> _VariantPlan:
+        plans = self._plans
+        plan: _VariantPlan | None = plans.get((id(wire), id(wanted)))
+        if plan is None or plan.wanted is not wanted:
+            if len(plans) >= _KEPT_PLANS:
+                plans.clear()
+            known = {f.id: f for f in wanted.fields}
+            plan = plans[id(wire), id(wanted)] = _VariantPlan(wanted, tuple([known.get(f.id) for f in wire.fields]))
+        return plan
 
     def func(self, wire: t.Type, wanted: t.Func, depth: int) -> Value:
         """A function reference; its declared type must be a subtype."""

@@ -46,6 +46,14 @@ def encode(types: Sequence[t.Type], values: Sequence[Value]) -> bytes:
     return bytes(out)
 
 
+def check(kind: t.Type, value: Value) -> None:
+    """Whether a value is one of the type.
+
+    Raises: CandidError naming the path inside it, what was found and what is allowed.
+    """
+    _write(kind, value, bytearray(), 0)
+
+
 @lru_cache(maxsize=256)
 def _header(types: tuple[t.Type, ...]) -> bytes:
     """Magic, type table and argument types."""

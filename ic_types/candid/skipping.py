@@ -145,8 +145,12 @@ class SkippingReader(ByteReader):
         start = self.position
         number = self.unsigned()
         if number >= len(wire.fields):
-            raise CandidError(f"byte {start}: case {number} of a variant with {len(wire.fields)} cases")
+            raise self.no_case(start, number, wire)
         return wire.fields[number]
+
+    def no_case(self, start: int, number: int, wire: t.Variant) -> CandidError:
+        """What a number gets that selects nothing."""
+        return CandidError(f"byte {start}: case {number} of a variant with {len(wire.fields)} cases")
 
 
 def no_value_of_empty(position: int) -> CandidError:

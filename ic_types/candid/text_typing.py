@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ic_types.candid import types as t
-from ic_types.candid.encoder import encode
+from ic_types.candid.encoder import check
 from ic_types.candid.lexer import Cursor
 from ic_types.candid.subtyping import is_subtype
 from ic_types.candid.text_parser import Annotated, Literal, Node, OptNode, RecordNode, Reference, VariantNode, VecNode
@@ -112,11 +112,11 @@ class TextTyping:
             except OverflowError:
                 self.cursor.fail(f"the number is too large for {wanted}", node.position)
         try:
-            encode([wanted], [value])
+            check(wanted, value)
         except CandidError as error:
             if wanted not in _NUMBERS or type(value) not in (int, float):
                 self._mismatch(node, wanted)
-            self.cursor.fail(str(error).removeprefix("argument 0: "), node.position)
+            self.cursor.fail(str(error), node.position)
         if wanted is t.principal:
             self._mismatch(node, wanted)
         return value

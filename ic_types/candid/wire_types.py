@@ -27,7 +27,7 @@ class Head(NamedTuple):
     """Where the values start."""
     table_size: int
     plans: dict[tuple[int, int], Any]
-    """How its records are read at expected types; the decoder's own."""
+    """How its records and variants are read at expected types; the decoder's own."""
 
 
 _heads: dict[bytes, Head] = {}
@@ -83,7 +83,12 @@ class _HeadReader(ByteReader):
     def index(self) -> t.Type:
         """A reference: a primitive type or an entry of the table."""
         start = self.position
-        number = self.signed()
+        byte = self.raw[start] if start < len(self.raw) else 128
+        if byte < 128:  # the common case: the number has one byte
+            number = byte - 128 if byte & 64 else byte
+            self.position = start + 1
+        else:
+            number = self.signed()
         if 0 <= number < len(self.table):
             return self.table[number]
         if (prim := t.BY_OPCODE.get(number)) is not None:
