@@ -135,15 +135,22 @@ class Combined:
 
 
 def combine_and_verify(
-    key: bytes, message: bytes, t: int, shares: Sequence[tuple[int, bytes]], share_keys: Mapping[int, bytes]
+    key: bytes,
+    message: bytes,
+    t: int,
+    shares: Sequence[tuple[int, bytes]],
+    share_keys: Mapping[int, bytes],
+    first: Sequence[tuple[int, bytes]] | None = None,
 ) -> Combined:
     """Combine t shares and verify once; only if that fails, check them one by one and go on without the wrong ones.
+
+    `first`: those shares that are tried; by default the lowest.
 
     Raises: CertificationError naming the wrong shares when fewer than t good ones are left.
     """
     wrong: tuple[int, ...] = ()
     try:
-        signature = combine(t, shares)
+        signature = combine(t, shares if first is None else first)
         if verify(key, message, signature):
             return Combined(signature)
     except CertificationError:

@@ -120,6 +120,7 @@ class Coordinator:
             sound=self._is_sound,
             finished=self._on_finished,
             diverged=self._on_diverged,
+            wrong_share=lambda node, height: self.events.record(height, "wrong_share", node=node),
             fail=self.fail,
         )
         self.rounds = Rounds(self.network, self.ports, dispatcher, round_hooks, self.stages)

@@ -39,6 +39,13 @@ def test_a_wrong_share_is_found_and_left_out() -> None:
     assert bls.verify(KEY, b"two", made[1].signature)
 
 
+def test_everybodys_share_has_its_turn() -> None:
+    """The fourth node's wrong share isn't needed for a signature, but it is found when the turn comes to it."""
+    found = [sign_all([task(b"one", wrong=(4,))], turn)[0] for turn in range(8)]
+    assert [one.wrong for one in found] == 2 * [(), (4,), (4,), (4,)]
+    assert len({one.signature for one in found}) == 1
+
+
 def test_a_share_that_is_no_point_is_found_and_left_out() -> None:
     """Garbage of a node doesn't stop its subnet."""
     good = task(b"one")

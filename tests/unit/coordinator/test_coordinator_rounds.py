@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -124,6 +126,20 @@ def test_a_tie_names_both_sides(tmp_path: Path) -> None:
     reply = network.rounds(1)
     assert isinstance(reply, cp.Refused)
     assert "a tie: node 1 against node 2" in reply.message
+
+
+def test_a_wrong_share_that_is_not_needed_is_found_in_time(tmp_path: Path) -> None:
+    """The last of four nodes signs something else; within eight rounds per node it is named in the events."""
+    network = open_network(tmp_path, 4)
+    network.submit("wrong_share", bytes([4]))
+    network.rounds(33)
+    network.coordinator.events.commit()
+    with closing(sqlite3.connect(tmp_path / "run" / "events.sqlite")) as db:
+        rows = db.execute("SELECT * FROM events WHERE kind = 'wrong_share'").fetchall()
+    assert rows
+    assert all("nns/4" in str(row) for row in rows)
+    assert network.coordinator.failure is None
+    network.close()
 
 
 def test_a_wrong_share_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
