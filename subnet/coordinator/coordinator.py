@@ -387,8 +387,9 @@ class Coordinator:
         if self.failure is not None:
             self.ports.reply(address, cp.Refused(message=self.failure.message, exit_code=self.failure.exit_code))
         elif goal.is_endless():
-            text = "advance needs a goal: rounds, a height, idle or messages"
-            self.ports.reply(address, cp.Refused(message=text, exit_code=2))
+            self.ports.reply(
+                address, cp.Refused(message="advance needs a goal: rounds, a height, idle or messages", exit_code=2)
+            )
         else:
             self.goals.add(goal)
             self.advance()

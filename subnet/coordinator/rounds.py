@@ -169,7 +169,6 @@ class Rounds:
 
     def _report_wrong_shares(self, subnet: Subnet, *made: bls.Combined) -> None:
         for index in sorted({index for one in made for index in one.wrong}):
-            log.error("coordinator.wrong_share", node=f"{subnet.plan.name}/{index}", height=self.height)
             self.hooks.wrong_share(f"{subnet.plan.name}/{index}", self.height)
 
     def _adopt(self, subnet: Subnet, signature: bytes, tape: bytes) -> None:

@@ -133,7 +133,7 @@ def test_a_wrong_share_that_is_not_needed_is_found_in_time(tmp_path: Path) -> No
     network = open_network(tmp_path, 4)
     network.submit("wrong_share", bytes([4]))
     network.rounds(33)
-    network.coordinator.events.commit()
+    network.coordinator.events.commit(now=True)
     with closing(sqlite3.connect(tmp_path / "run" / "events.sqlite")) as db:
         rows = db.execute("SELECT * FROM events WHERE kind = 'wrong_share'").fetchall()
     assert rows
