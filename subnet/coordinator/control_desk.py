@@ -112,7 +112,7 @@ class ControlDesk:
         network, book, workload = coordinator.network, coordinator.book, coordinator.driving.workload
         failure = coordinator.failure
         return cp.NetworkStatus(
-            phase=coordinator.phase,
+            phase=phase_of(coordinator),
             height=network.height,
             time_ns=network.now,
             wall_ns=int((coordinator.ports.clock() - coordinator.started_at) * 1e9),
@@ -318,6 +318,21 @@ class ControlDesk:
 
         for subnet in missing:
             coordinator.relay.ask(subnet, Inspect(cookie=0, what="canisters"), receiver(subnet.plan.name))
+
+
+def phase_of(coordinator: Coordinator) -> str:
+    """In one word, as `NetworkStatus.phase`."""
+    if coordinator.stopping:
+        return "stopping"
+    if coordinator.failure is not None:
+        return "failed"
+    if coordinator.network.height < coordinator.replay_to:
+        return "replaying"
+    if coordinator.network.height == 0 and not coordinator.keeper.all_live():
+        return "starting"
+    if not coordinator.goals and not coordinator.rounds.height:
+        return "idle"
+    return "running" if coordinator.driving.installed else "installing"
 
 
 def _rows(answer: Answer | None) -> list[Any]:

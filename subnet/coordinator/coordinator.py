@@ -128,21 +128,6 @@ class Coordinator:
 
     # --- state for others
 
-    @property
-    def phase(self) -> str:
-        """In one word, as `NetworkStatus.phase`."""
-        if self.stopping:
-            return "stopping"
-        if self.failure is not None:
-            return "failed"
-        if self.network.height < self.replay_to:
-            return "replaying"
-        if self.network.height == 0 and not self.keeper.all_live():
-            return "starting"
-        if not self.goals and not self.rounds.height:
-            return "idle"
-        return "running" if self.driving.installed else "installing"
-
     def is_quiet(self) -> bool:
         """Whether nothing is under way: no message waits, travels or could be executed."""
         return len(self.pool) == 0 and self.desk.is_quiet and is_quiet(self.network)

@@ -45,7 +45,7 @@ def test_no_round_before_all_nodes_are_there(tmp_path: Path) -> None:
     """A goal that comes while nodes start is reached once they have."""
     network = FakeNetwork(small_plan(4), tmp_path)
     network.desk.serve(CLIENT, cp.Advance(rounds=1))
-    assert network.coordinator.phase == "starting"
+    assert network.desk.status().phase == "starting"
     network.settle()
     assert network.coordinator.network.height == 1
 
@@ -115,7 +115,7 @@ def test_a_difference_is_walked_down_and_the_minority_named(tmp_path: Path) -> N
     assert reply.exit_code == 3
     assert "divergence on subnet nns at height 1, in the minority: node 3" in reply.message
     assert "pages/page 7: nodes 1, 2, 4 has none; node 3 has " in reply.message
-    assert network.coordinator.phase == "failed"
+    assert network.desk.status().phase == "failed"
     assert isinstance(network.rounds(1), cp.Refused)
 
 
