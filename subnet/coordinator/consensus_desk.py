@@ -6,6 +6,7 @@ again; what a recorded batch has answered is no longer open. Outcalls are made b
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ class Desk:
     signatures: dict[int, tuple[int, SignatureRequest]] = field(default_factory=dict)
     """With the height of the batch that will answer."""
     outcalls: dict[int, OutcallRequest] = field(default_factory=dict)
+    """In the order in which their time is up."""
     answers: dict[int, ConsensusAnswer] = field(default_factory=dict)
     """To outcalls, ready for a batch."""
 
@@ -63,7 +65,8 @@ class ConsensusDesk:
         """Answers for the batch of this height: timeouts, outcalls, signatures, as far as there is room."""
         desk, left = self.desks[place], MAX_ANSWER_BYTES
         taken: list[ConsensusAnswer] = []
-        ready = {number: timed_out(number) for number, one in desk.outcalls.items() if one.timeout_ns < time_ns} | desk.answers
+        late = itertools.takewhile(lambda one: one.timeout_ns < time_ns, desk.outcalls.values())
+        ready = {one.call_id: timed_out(one.call_id) for one in late} | desk.answers
         for number in sorted(ready):
             size = len(ready[number].reply) + len(ready[number].reject_message)
             if len(taken) == MAX_ANSWERS or (taken and size > left):

@@ -77,6 +77,8 @@ class Outcalls:
         self._open = 0
         """Transform functions and web servers that haven't answered."""
         self._serving = False
+        self._looked_at: tuple[int, ...] = ()
+        """Processes of the live nodes when all rules were last tried on all outcalls; empty: something is new since."""
         desk.on_outcall = self._begin
 
     @property
@@ -91,6 +93,7 @@ class Outcalls:
     def change(self, rules: Sequence[OutcallRule], *, clear: bool) -> None:
         """Add rules of a test, before those added earlier; `clear` drops those first."""
         self.added = [CountedRule(rule) for rule in rules] + ([] if clear else self.added)
+        self._looked_at = ()
         self.pump()
 
     def answer(self, place: int, call_id: int, rules: Sequence[OutcallRule]) -> bool:
@@ -103,8 +106,12 @@ class Outcalls:
 
     def pump(self) -> None:
         """Give every node a response that has none and for which there is a rule."""
-        waiting = [(place, call) for place in range(len(self._calls)) for call in self._current(place).values()]
-        if waiting:
+        if not any(self._calls):
+            return
+        nodes = tuple(node.pid for subnet in self._network.subnets for node in subnet.live())
+        if nodes != self._looked_at:
+            waiting = [(place, call) for place in range(len(self._calls)) for call in self._current(place).values()]
+            self._looked_at = nodes
             self._serve_all(waiting, [*self.added, *self.rules])
 
     def _serve_all(self, calls: Sequence[tuple[int, Outcall]], rules: Sequence[CountedRule]) -> None:
@@ -128,6 +135,7 @@ class Outcalls:
 
     def _begin(self, place: int, request: OutcallRequest) -> None:
         self._calls[place][request.call_id] = Outcall(request)
+        self._looked_at = ()
 
     def _current(self, place: int) -> dict[int, Outcall]:
         """Without those that a batch has answered."""
@@ -145,7 +153,8 @@ class Outcalls:
                 continue
             found = next((one for one in rules if _is_for(one, place, call.request, node.index)), None)
             if found is not None:
-                found.used[(place, call.request.call_id)] = None
+                if found.rule.times:
+                    found.used[(place, call.request.call_id)] = None
                 self._give(place, call, node.index, found.rule)
 
     def _give(self, place: int, call: Outcall, node: int, rule: OutcallRule) -> None:
@@ -194,6 +203,7 @@ class Outcalls:
             _vote(call, node, one_call.transformed(call.request, answer))
         else:
             call.asked.discard(node)  # the node is gone; it is asked again when it is back
+            self._looked_at = ()
         self._go_on()
 
 

@@ -11,7 +11,7 @@ import http.client
 import json
 import queue
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from subnet.coordinator.outcalls import Received
 TIMEOUT_SECONDS = 30.0
 THREADS = 16
 SYS_TRANSIENT = 2
+_Asked = tuple[str, OutcallRequest, int, Received]
 _Answered = tuple[Received, OutcallRequest, int, WebResponse | Failed]
 
 
@@ -33,7 +34,8 @@ class LiveWeb:
 
     record: Path | None = None
     """File that the answers are appended to, as a topology can read them again."""
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "outcall"))
+    _waiting: queue.SimpleQueue[_Asked] = field(default_factory=queue.SimpleQueue)
+    _threads: int = 0
     _done: queue.SimpleQueue[_Answered] = field(default_factory=queue.SimpleQueue)
     _wake: tuple[socket.socket, socket.socket] = field(default_factory=socket.socketpair)
 
@@ -43,12 +45,18 @@ class LiveWeb:
 
     def ask(self, address: str, request: OutcallRequest, node: int, received: Received) -> None:
         """Send the request; `deliver` passes the answer on."""
-        self._pool.submit(self._run, address, request, node, received)
+        self._waiting.put((address, request, node, received))
+        if self._threads < THREADS:
+            self._threads += 1
+            # Daemons, so that a server that never answers doesn't keep the process.
+            threading.Thread(target=self._run, name=f"outcall-{self._threads}", daemon=True).start()
 
-    def _run(self, address: str, request: OutcallRequest, node: int, received: Received) -> None:
-        self._done.put((received, request, node, fetch(address, request)))
-        with contextlib.suppress(OSError):
-            self._wake[1].send(b"x")
+    def _run(self) -> None:
+        while True:
+            address, request, node, received = self._waiting.get()
+            self._done.put((received, request, node, fetch(address, request)))
+            with contextlib.suppress(OSError):
+                self._wake[1].send(b"x")
 
     def deliver(self) -> None:
         """Pass on the answers that have come."""
@@ -62,7 +70,6 @@ class LiveWeb:
 
     def close(self) -> None:
         """Wait for nobody."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
         for end in self._wake:
             end.close()
 

@@ -20,6 +20,7 @@ from tests.support.routing_world import canister_id, ingress, request, subnet_id
 ECDSA = {"curve": {"secp256k1": None}, "name": "key_1"}
 MASTER = secp256k1.public_key(7)
 PUBLIC = ("ecdsa_public_key", "schnorr_public_key", "vetkd_public_key")
+SIGNING = ("sign_with_ecdsa", "sign_with_schnorr", "vetkd_derive_key")
 BITCOIN = (
     "bitcoin_get_utxos", "bitcoin_get_balance", "bitcoin_send_transaction", "bitcoin_get_current_fee_percentiles",
     "bitcoin_get_block_headers",
@@ -91,7 +92,30 @@ def test_public_keys_are_refused(args: Any, code: ErrorCode, text: str) -> None:
     assert "public_key" in subnet.canister_call(caller, "ecdsa_public_key", ecdsa_args(derivation_path=[b""] * 255))[0]
 
 
-@pytest.mark.parametrize("method", [*PUBLIC, *BITCOIN])
+@pytest.mark.spec("ic-sign_with_ecdsa")
+def test_keys_that_are_only_held_sign_nothing() -> None:
+    """They can't be routed to; a subnet that is asked all the same refuses, and everything comes back."""
+    asked = request(
+        canister_id(0, 0), MANAGEMENT_CANISTER, method="sign_with_ecdsa", arg=encode_args("sign_with_ecdsa", signed("backup"))
+    )
+    nowhere = resolve_destination(ManagedSubnet().routing, KEYS, asked)
+    assert isinstance(nowhere, Reject)
+    why = "Requested unknown or disabled threshold key: ecdsa:Secp256k1:backup, existing enabled keys: [ecdsa:Secp256k1:key_1]"
+    assert nowhere.message == f'Unable to route management canister request sign_with_ecdsa: ChainKeyError("{why}")'
+    subnet = ManagedSubnet(chain_keys=KEYS)
+    caller = subnet.add_canister().canister_id
+    refused, refund = subnet.canister_call(caller, "sign_with_ecdsa", signed("key_1"), cycles=10**12)
+    assert isinstance(refused, Reject)
+    assert refused.message.endswith("sign_with_ecdsa request failed: unknown or disabled threshold key ecdsa:Secp256k1:key_1.")
+    assert refund == 10**12
+
+
+def signed(name: str) -> Any:
+    """Argument of sign_with_ecdsa."""
+    return {"message_hash": bytes(32), "derivation_path": [], "key_id": {**ECDSA, "name": name}}
+
+
+@pytest.mark.parametrize("method", [*PUBLIC, *SIGNING, *BITCOIN, "http_request"])
 def test_users_may_not_call(method: str) -> None:
     """Refused at induction, whatever the argument."""
     why = induction_target(ingress(1, MANAGEMENT_CANISTER, method=method))
