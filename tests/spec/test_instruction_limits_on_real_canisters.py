@@ -10,7 +10,16 @@ import pytest
 
 from configs.limits import SubnetLimits
 from ic_types.principal import MANAGEMENT_CANISTER, Principal
-from subnet.lab.universal import Program, argument, get_global, performance_counter, time
+from subnet.lab.universal import (
+    Program,
+    argument,
+    get_global,
+    performance_counter,
+    set_timer,
+    stable_grow,
+    stable_read,
+    time,
+)
 from tests.support.lone_node import example
 from tests.support.spec_node import SpecNode, management_arg
 
@@ -116,6 +125,46 @@ def test_long_install(node: SpecNode, checkpoint: bool) -> None:
     node.check()
     assert node.outcome(install, rounds=40).replied == b"DIDL\0\0"
     assert node.outcome(waiting).replied == b"new"
+
+
+@pytest.mark.spec("management-install-code")
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_long_upgrade(node: SpecNode, checkpoint: bool) -> None:
+    """Both of its steps run long: queries see the old state meanwhile, a checkpoint only delays it."""
+    old = Program().stable_write(0, get_global()).burn_loop(SPIN * 20)
+    canister = node.universal(Program().drop(stable_grow(1)).set_global(b"old").on_pre_upgrade(old))
+    value = {"mode": {"upgrade": None}, "canister_id": canister, "wasm_module": example("universal")}
+    arg = bytes(Program().burn_loop(SPIN * 20).set_global(stable_read(0, 3).concat(b" new")))
+    node.canister(canister).install_debit = type(node.canister(canister).install_debit)(0)
+    upgrade = node.submit(MANAGEMENT_CANISTER, management_arg("install_code", {**value, "arg": arg}), "install_code")
+    rounds = 0
+    while node.status(upgrade) == "processing":
+        assert node.query(canister, Program().reply(get_global())).replied == b"old"
+        node.check()
+        node.round(checkpoint=checkpoint and rounds == 5)
+        rounds += 1
+    assert rounds > 8
+    assert node.outcome(upgrade).replied == b"DIDL\0\0"
+    assert node.ask(canister, Program().reply(get_global())).replied == b"old new"
+
+
+@pytest.mark.spec("rule-message-execution")
+@pytest.mark.parametrize("checkpoint", [False, True])
+@pytest.mark.parametrize("task", ["heartbeat", "timer"])
+def test_long_system_tasks(node: SpecNode, task: str, checkpoint: bool) -> None:
+    """Over several rounds; until it ends queries see the state before it, and a checkpoint lets it start again."""
+    canister = node.universal()
+    work = Program().set_global(get_global().concat(b"x")).burn_loop(SPIN * 30)
+    if task == "heartbeat":
+        assert node.put(canister, example("universal_heartbeat"), Program().on_heartbeat(work), "reinstall").replied
+    else:
+        assert node.ask(canister, Program().on_timer(work).drop(set_timer(1)).reply(b"set")).replied == b"set"
+    rounds = 0
+    while not (seen := node.query(canister, Program().reply(get_global())).replied):
+        node.round(checkpoint=checkpoint and rounds == 1)
+        rounds += 1
+    assert rounds > (4 if checkpoint else 3)
+    assert seen == b"x"
 
 
 @pytest.mark.spec("callback-invocation")
