@@ -17,6 +17,8 @@ PAGE_WRITTEN, PAGE_FILE, PAGE_PRESENT, PAGE_SWAPPED, PAGE_ZERO = 2, 4, 8, 16, 32
 WP_MATCHING, CHECK_WPASYNC = 1, 2
 """Write-protect what is found; fail unless the range is registered for that."""
 _REGIONS = 4096
+_FOUND = (c_uint64 * (3 * _REGIONS))()
+"""What the kernel found last, for all scanners: made before the fork, so that a sandbox pays for the pages that get filled."""
 
 Region = tuple[int, int]
 """Address and length in bytes of a run of pages."""
@@ -89,11 +91,10 @@ class Scanner:
 
     def __init__(self, pagemap: int, flags: int, *, inverted: int, mask: int, any_of: int) -> None:
         self._pagemap = pagemap
-        self._regions = (c_uint64 * (3 * _REGIONS))()
         self._arguments = _ScanArguments(
             size=ctypes.sizeof(_ScanArguments),
             flags=flags,
-            vec=ctypes.addressof(self._regions),
+            vec=ctypes.addressof(_FOUND),
             vec_len=_REGIONS,
             category_inverted=inverted,
             category_mask=mask,
@@ -106,9 +107,9 @@ class Scanner:
         arguments, end = self._arguments, address + length
         arguments.start, arguments.end = address, end
         count = kernel.ioctl(self._pagemap, PAGEMAP_SCAN, arguments)
-        found: list[int] = self._regions[: 3 * count]
+        found: list[int] = _FOUND[: 3 * count]
         while count == _REGIONS and arguments.walk_end < end:
             arguments.start = arguments.walk_end
             count = kernel.ioctl(self._pagemap, PAGEMAP_SCAN, arguments)
-            found += self._regions[: 3 * count]
+            found += _FOUND[: 3 * count]
         return found
