@@ -3,11 +3,15 @@
 The bare loop's sandbox is served here by a loop of its own, so that the CPU time of its two processes is known too. In batches,
 and where the node tells the next message with the one it asks for, node and sandbox work at the same time; that shows in the
 rates only with two idle cores. Else they take turns, as the bare loop does.
+Run: make bench-sandbox, or python -m bench.sandbox_messages --profile BATCH for a profile of the node's side.
 """
 
 from __future__ import annotations
 
+import cProfile
 import os
+import pstats
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -171,5 +175,20 @@ def compared(name: str, ours: Rates, floor: Rates, reference: str) -> list[Figur
     return made
 
 
+def profile(batch: int) -> None:
+    """Where the node's time goes, by function; profiling makes everything several times slower."""
+    from bench.bare_loop import WAT
+
+    box = Box(launcher(), WAT, batch_size=batch)
+    box.run_many(box.message("inc"), 200, lookahead=batch > 1)
+    profiler = cProfile.Profile()
+    profiler.runcall(box.run_many, box.message("inc"), MESSAGES, lookahead=batch > 1)
+    box.controller.close()
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(40)
+
+
 if __name__ == "__main__":
-    emit(figures())
+    if "--profile" in sys.argv:
+        profile(int(sys.argv[2]))
+    else:
+        emit(figures())

@@ -308,7 +308,7 @@ class SandboxController:
 
     def _wait(self, left_s: float | None) -> None:
         """Wait for something to arrive, but not beyond a deadline; look now and then what sandboxes are at."""
-        patience = 1 if self._pool.flush() else _PATIENCE_MS
+        patience = _PATIENCE_MS if self._pool.all_connected or not self._pool.flush() else 1
         if left_s is not None:
             patience = max(min(patience, int(left_s * 1000) + 1), 0)
         if self._compiling:

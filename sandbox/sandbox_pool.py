@@ -21,7 +21,7 @@ from sandbox import kernel
 from sandbox.launcher import LaunchedSandbox, Launcher
 from sandbox.page_reports import SECOND_HALF
 
-_POLLIN, _EVENTS, _RCVMORE, _SNDMORE = (int(name) for name in (zmq.POLLIN, zmq.EVENTS, zmq.RCVMORE, zmq.SNDMORE))
+_POLLIN, _SNDMORE = int(zmq.POLLIN), int(zmq.SNDMORE)
 _MOST_WAITING: Final = 64
 _KEPT_BUFFER: Final = 256 << 10
 """Bytes at the start of each half of a page buffer that stay: new memory would cost more than the copy."""
@@ -97,7 +97,7 @@ class SandboxPool:
         self.router.bind(endpoint)
         # Every message pays for these: pyzmq's conveniences around them cost more than they do.
         plain: Any = super(zmq.Socket, self.router)
-        self._send, self._recv, self._get = plain.send, plain.recv, plain.get
+        self._send, self._recv = plain.send, plain.recv
         self.poller = zmq.Poller()
         self.poller.register(self.router, zmq.POLLIN)
         self.poller.register(self._deaths.fileno(), zmq.POLLIN)
@@ -149,7 +149,7 @@ class SandboxPool:
     # --- talking
 
     def received(self, timeout_ms: int) -> Iterator[tuple[SandboxProcess, bytes]]:
-        """Messages that have arrived, or the first that does; those of processes that were ended are dropped."""
+        """The next message, if it arrives in time; with no time, all that are there. Those of ended processes are dropped."""
         if timeout_ms:
             # Waiting here is much cheaper than polling; nothing else is seen meanwhile.
             if timeout_ms != self._patience:
@@ -161,24 +161,25 @@ class SandboxPool:
                 return
             if received is not None:
                 yield received
-        while self._get(_EVENTS) & _POLLIN:
+            return
+        while int(self.router.getsockopt(zmq.EVENTS)) & _POLLIN:
             received = self._receive()
             if received is not None:
                 yield received
 
     def _receive(self) -> tuple[SandboxProcess, bytes] | None:
         """The next message; None if it is of no living process, or of another form."""
-        process, body = self._by_identity.get(self._recv(0, True, False)), self._recv(0, True, False)
-        odd = False
-        while self._get(_RCVMORE):
-            self._recv(0, True, False)
-            odd = True
-        if process is None or odd:
+        process, frame = self._by_identity.get(self._recv(0, True, False)), self._recv(0, False, False)
+        if frame.more:
+            while frame.more:
+                frame = self._recv(0, False, False)
+            return None
+        if process is None:
             return None
         if not process.connected:
             process.connected = True
             self._flush(process)
-        return process, body
+        return process, frame.bytes
 
     def used(self, process: SandboxProcess) -> None:
         """It was used just now, so it is the last to be evicted."""
@@ -202,6 +203,11 @@ class SandboxPool:
             self._send(message, 0, True, False)
         except zmq.ZMQError as error:
             raise SandboxDied(f"its process is gone ({error.strerror})") from error
+
+    @property
+    def all_connected(self) -> bool:
+        """Every process has spoken over ZeroMQ."""
+        return not self._unconnected
 
     def flush(self) -> bool:
         """Try again to send to those that weren't connected; whether any still isn't."""
