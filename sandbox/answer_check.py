@@ -106,8 +106,8 @@ def check_answer(answer: Answer, asked: Asked) -> None:
             _check_calls(answer.calls, asked)
         if answer.certified_data is not None or answer.global_timer is not None:
             _check_system_state(answer, asked.message)
-        if answer.logs:
-            _check_logs(answer, asked.limits)
+        if answer.logs or answer.lines_dropped:
+            _check_logs(answer, asked.context.log_bytes)
     elif isinstance(answer, Trapped):
         _check_trap(answer, asked)
 
@@ -290,13 +290,13 @@ def _check_system_state(answer: Finished, message: ExecutionInput) -> None:
         raise _refuse(f"certified data or timer set in {message.entry.value}")
 
 
-def _check_logs(answer: Finished | Trapped, limits: SubnetLimits) -> None:
+def _check_logs(answer: Finished | Trapped, allowed: int) -> None:
     logs = answer.logs
     size = sum(map(len, logs))
     if not 0 <= answer.lines_dropped <= answer.instructions or (answer.lines_dropped and not logs):
         raise _refuse(f"{answer.lines_dropped} lines dropped for {len(logs)} others")
-    if size > limits.max_log_bytes + _LOG_RECORD or len(logs) > limits.max_log_bytes:
-        raise _refuse(f"{len(logs)} log records of {size} bytes where {limits.max_log_bytes} bytes are allowed")
+    if size > allowed + _LOG_RECORD or len(logs) > allowed:
+        raise _refuse(f"{len(logs)} log records of {size} bytes where {allowed} bytes are allowed")
 
 
 def _check_trap(answer: Trapped, asked: Asked) -> None:
@@ -308,4 +308,4 @@ def _check_trap(answer: Trapped, asked: Asked) -> None:
     check_indices("heap", answer.heap_touched, most)
     check_indices("stable memory", answer.stable_touched, asked.limits.max_stable_memory // WASM_PAGE_BYTES)
     check_pages("heap", answer.heap, most)
-    _check_logs(answer, asked.limits)
+    _check_logs(answer, asked.context.log_bytes)

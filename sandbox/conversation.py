@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -109,6 +109,8 @@ class Conversation:
     def predicted(self, message: ExecutionInput, context: ExecutionContext) -> Answer | None:
         """The answer to this message if the sandbox has run it ahead on what is committed now."""
         self._take_stock()
+        if context.log_bytes != self.environment.log_bytes:
+            self._open_anew(replace(self.environment, log_bytes=context.log_bytes))
         return self._foreseen(message, context)
 
     def _foreseen(self, message: ExecutionInput, context: ExecutionContext) -> Answer | None:
@@ -240,12 +242,17 @@ class Conversation:
             if self.mapped is not None:
                 self.mapped.committed(given)
         elif moved:  # somebody else wrote this state
-            self.ahead.clear()
-            self.mapped, self.spoiled = None, True
+            self._open_anew(self.environment)
         elif given is not None:
             self._discard_ahead()
             if self.mapped is not None and self.tracking:
                 self.mapped.rolled_back(given, self.execution)
+
+    def _open_anew(self, environment: Environment) -> None:
+        """Nothing that the sandbox shows or has run ahead is of use any more: the next message gets another one."""
+        self.environment = environment
+        self.ahead.clear()
+        self.mapped, self.spoiled = None, True
 
     def _discard_ahead(self) -> None:
         self.spoiled = True

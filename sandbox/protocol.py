@@ -116,6 +116,8 @@ class ExecutionContext:
     """Free request slots towards peers with fewer than the full queue capacity."""
     callbacks_available: int = 1 << 62  # further calls that the canister may open
     call_tree_depth: int = 0
+    log_bytes: int = 4096
+    """Size of the canister's log; the node opens a sandbox anew when it changes, since charges depend on it."""
 
 
 @wire.message
@@ -132,6 +134,7 @@ class Environment:
     fees: CyclesCostSchedule
     signing_fees: dict[str, int] = field(default_factory=dict)  # cycles for a signature, by the text of the chain key
     log_bytes: int = 4096
+    """See ExecutionContext."""
 
 
 @wire.message

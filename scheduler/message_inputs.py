@@ -219,6 +219,7 @@ def execution_context(core: Core, canister: Canister, context: CallContext, entr
         output_slots=canister.queues.limited_slots(),
         callbacks_available=callbacks,
         call_tree_depth=context.call_tree_depth,
+        log_bytes=settings.log_memory_limit,
     )
 
 

@@ -86,6 +86,7 @@ def query_context(canister: Canister, *, callbacks: int = 0, instructions: int =
         compute_allocation=settings.compute_allocation,
         freezing_threshold_s=settings.freezing_threshold_s,
         callbacks_available=callbacks,
+        log_bytes=settings.log_memory_limit,
     )
 
 

@@ -205,6 +205,7 @@ def _context(work: InstallWork, execution: ExecutionState, entry: EntryPoint, *,
         freezing_threshold_s=settings.freezing_threshold_s,
         subnet_memory_available=max(ctx.available_memory(), 0),
         wasm_memory_limit=settings.wasm_memory_limit if limited else 0,
+        log_bytes=settings.log_memory_limit,
     )
 
 

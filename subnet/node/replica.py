@@ -285,7 +285,6 @@ class Replica:
 
     def environment_for(self, canister_id: CanisterId) -> Environment:
         """What stays the same for a sandbox's whole life."""
-        canister = self.state.canisters.get(canister_id)
         return Environment(
             canister_id=canister_id,
             subnet_id=self.state.own.subnet_id,
@@ -294,7 +293,6 @@ class Replica:
             limits=self.state.limits,
             fees=self.state.fees,
             signing_fees=self.state.chain_keys.signing_fees(),
-            log_bytes=self.state.limits.default_log_bytes if canister is None else canister.settings.log_memory_limit,
         )
 
 

@@ -197,3 +197,24 @@ def test_logs(node: SpecNode) -> None:
     logs = node.canister(canister).logs
     assert [(r.index, r.content) for r in logs] == [(0, b"init"), (1, b"one"), (2, b"two")]
     assert [r.time for r in logs] == [started, node.now, node.now]
+
+
+@pytest.mark.spec("ic0.debug_print")
+@pytest.mark.spec("management-update-settings")
+def test_a_changed_log_limit_counts_at_once(node: SpecNode) -> None:
+    """For sandboxes that run already as for new ones: in what is kept of a line, and in what printing it costs."""
+    canister, line = node.universal(), b"x" * 5000
+
+    def cost() -> int:
+        before = node.canister(canister).metrics.instructions
+        assert node.ask(canister, Program().print(line).reply()).replied == b""
+        return node.canister(canister).metrics.instructions - before
+
+    small = [cost() for _ in range(2)][-1]  # the first writes more pages
+    assert len(node.canister(canister).logs[-1].content) < 4096
+    node.done("update_settings", {"canister_id": canister, "settings": {"log_memory_limit": 1 << 20}})
+    large = cost()
+    assert node.canister(canister).logs[-1].content == line
+    assert large - small == (2 + 50) * (5000 - 4096)
+    node.replica.driver.drop_sandboxes(node.canister(canister).execution)
+    assert cost() == large
