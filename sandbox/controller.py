@@ -21,11 +21,11 @@ from ic_types.errors import SandboxDied, SandboxFailure, WireError
 from ic_types.principal import CanisterId
 from sandbox.compile_client import CompileAnswer, CompileClient
 from sandbox.controller_statistics import ControllerStatistics, gather
-from sandbox.conversation import Reply, Request
 from sandbox.execution_state import ExecutionState
 from sandbox.launcher import Launcher
 from sandbox.line import Line, LineMaker, Task
 from sandbox.memory_watch import SPARE_BYTES, MemoryWatch
+from sandbox.pairing import Reply, Request
 from sandbox.protocol import Answer, Environment, ExecutionContext, ExecutionInput
 from sandbox.query_forks import QueryForks
 from sandbox.requests import Aborted, Executed, Opened, OpenFailed, ResetDone

@@ -22,6 +22,7 @@ from sandbox.answer_check import Asked, check_answer, check_stop
 from sandbox.catch_up import PausedWork
 from sandbox.execution_state import ExecutionState
 from sandbox.mapped_pages import MappedPages
+from sandbox.pairing import Reply, Request, the_last, the_one
 from sandbox.portions import MAX_UNDER_WAY, Flight, Portions
 from sandbox.protocol import (
     Answer,
@@ -39,15 +40,11 @@ from sandbox.requests import (
     Executed,
     MemoryImage,
     Open,
-    Opened,
     Reset,
-    ResetDone,
     Resume,
     Settled,
 )
 
-Request: TypeAlias = Open | Execute | Settled | Resume | Abort | Reset
-Reply: TypeAlias = Opened | Executed | Aborted | ResetDone
 Talk: TypeAlias = Generator[list[Request], list[Reply], Answer]
 
 
@@ -180,16 +177,16 @@ class Conversation:
         if self.waits is Waits.SETTLED and not self.spoiled and self.mapped is not None and self.rest[0] == message:
             self.hits += 1
             self.waits = Waits.NOTHING
-            self._absorb(self._one(Executed, (yield [Settled(cookie=next(self.cookies), context=context)])))
+            self._absorb(the_one(Executed, (yield [Settled(cookie=next(self.cookies), context=context)])))
         else:
             requests: list[Request] = [] if self._in_step() else (yield from self._show_committed())
             given = context if self.portions.wants_context(message) else None
             batch = self.portions.first((message, *upcoming[: self.portions.size - 1])) if self.tracking else (message,)
             requests.append(self._execute(batch, given))
-            self._absorb(self._last(requests, (yield requests)))
+            self._absorb(the_last(requests, (yield requests)))
             if given is None and self.waits is Waits.SETTLED and not self.ahead:
                 self.waits = Waits.NOTHING
-                self._absorb(self._one(Executed, (yield [Settled(cookie=next(self.cookies), context=context)])))
+                self._absorb(the_one(Executed, (yield [Settled(cookie=next(self.cookies), context=context)])))
         return self._hand_out(message, context, self._first_answer())
 
     def resume(self) -> Talk:
@@ -202,7 +199,7 @@ class Conversation:
         yield from self._land_all()
         if self.waits is not Waits.RESUME or self.mapped is None or self.execution.version != self.version:
             yield from self._catch_up(work)
-        self._absorb(self._one(Executed, (yield self._resume())))
+        self._absorb(the_one(Executed, (yield self._resume())))
         if not self.ahead:
             yield from self._settle_again(work)
         return self._hand_out(work.message, work.context, self._first_answer())
@@ -279,7 +276,7 @@ class Conversation:
         if self.mapped is not None:
             yield from self._land_all()
         if self.mapped is not None and self.waits is not Waits.NOTHING:
-            aborted = self._one(Aborted, (yield [Abort(cookie=next(self.cookies))]))
+            aborted = the_one(Aborted, (yield [Abort(cookie=next(self.cookies))]))
             assert isinstance(aborted, Aborted)
             self.mapped.aborted(aborted, self.environment.limits)
         self.waits = Waits.NOTHING
@@ -324,10 +321,10 @@ class Conversation:
         self._discard_ahead()
         requests = yield from self._show_committed()
         requests.append(self._execute((work.message,), work.context))
-        self._absorb(self._last(requests, (yield requests)))
+        self._absorb(the_last(requests, (yield requests)))
         work.check_slice(0, self._first_answer())
         for k in range(1, len(work.slices)):
-            self._absorb(self._one(Executed, (yield self._resume())))
+            self._absorb(the_one(Executed, (yield self._resume())))
             if not self.ahead:
                 yield from self._settle_again(work)
             work.check_slice(k, self._first_answer())
@@ -335,21 +332,9 @@ class Conversation:
     def _settle_again(self, work: PausedWork) -> Generator[list[Request], list[Reply], None]:
         """A message that was run ahead, paused and now needs its context gets that of its first slice."""
         self.waits = Waits.NOTHING
-        self._absorb(self._one(Executed, (yield [Settled(cookie=next(self.cookies), context=work.context)])))
+        self._absorb(the_one(Executed, (yield [Settled(cookie=next(self.cookies), context=work.context)])))
 
     # --- what comes back
-
-    def _one(self, kind: type[Reply], replies: list[Reply]) -> Reply:
-        if type(replies[0]) is not kind:
-            raise SandboxFailure(f"impossible answer: {type(replies[0]).__name__} instead of {kind.__name__}")
-        return replies[0]
-
-    def _last(self, requests: list[Request], replies: list[Reply]) -> Reply:
-        expected = {Open: Opened, Reset: ResetDone, Execute: Executed}
-        for request, reply in zip(requests, replies, strict=True):
-            if type(reply) is not expected[type(request)]:
-                raise SandboxFailure(f"impossible answer: {type(reply).__name__} to {type(request).__name__}")
-        return replies[-1]
 
     def _absorb(self, reply: Reply) -> None:
         """Take answers over, and what the sandbox waits for now."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ic_types.principal import CanisterId
-from sandbox.conversation import Conversation, Reply, Talk
+from sandbox.conversation import Conversation, Talk
 from sandbox.execution_state import ExecutionState
+from sandbox.pairing import Reply
 from sandbox.protocol import Answer, EntryPoint, Environment, ExecutionContext, ExecutionInput, Paused
 from sandbox.sandbox_pool import SandboxProcess
 

@@ -13,8 +13,8 @@ from ic_types import wire
 from ic_types.errors import SandboxDied, SandboxFailure
 from ic_types.fast_init import fill_in
 from ic_types.units import OS_PAGE_BYTES, WASM_PAGE_BYTES
-from sandbox.conversation import Request
 from sandbox.line import Line
+from sandbox.pairing import Request
 from sandbox.protocol import Answer, Finished, Pages, Paused
 from sandbox.requests import Open
 from sandbox.sandbox_pool import SandboxPool, SandboxProcess

@@ -148,6 +148,8 @@ IMPOSSIBLE: dict[str, tuple[Answer, Asked]] = {
     "timer beyond 64 bits": (replace(FINISHED, global_timer=2**64), ASKED),
     "timer before 1970": (replace(FINISHED, global_timer=-1), ASKED),
     "timer set in a query": (replace(FINISHED, global_timer=1), asked(entry=EntryPoint.QUERY, tracking=False)),
+    "lines dropped for no others": (replace(FINISHED, lines_dropped=1), ASKED),
+    "log longer than the canister's": (replace(FINISHED, logs=(b"x" * 5000,)), asked(log_bytes=4900)),
     "log too long": (replace(FINISHED, logs=(b"x" * (2 << 20), b"x" * 100)), ASKED),
     "log of too many records": (replace(TRAPPED, logs=(b"",) * ((2 << 20) + 1)), ASKED),
     "unknown error": (replace(TRAPPED, error_code=12), ASKED),
