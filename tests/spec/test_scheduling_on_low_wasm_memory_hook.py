@@ -39,6 +39,7 @@ def test_hook_runs_when_little_is_left(pages: int, runs: int) -> None:
     assert canister.low_memory_hook is expected
 
 
+@pytest.mark.spec("rule-message-execution", condition=1)
 @pytest.mark.spec("rule-on-low-wasm-memory", condition=(1, 5))
 def test_hook_runs_before_any_other_message() -> None:
     """No other message of the canister runs while the hook is Ready."""

@@ -387,6 +387,26 @@ def test_growth_must_not_freeze_the_canister(box: Harness) -> None:
     assert isinstance(callback(Program().drop(u.memory_grow(1)), EntryPoint.REPLY, within=context(**poor)), Finished)
 
 
+@pytest.mark.spec("rule-message-execution", condition=12)
+def test_growth_reserves_cycles_on_a_full_subnet(box: Harness) -> None:
+    """Above the subnet's threshold; not beyond the canister's limit (IC0534), nor more than there are (IC0532)."""
+    threshold, capacity = (n // LIMITS.scheduler_cores for n in (LIMITS.subnet_memory_threshold, LIMITS.subnet_memory_capacity))
+    usage = threshold + (64 << 30)
+    grow = Program().drop(u.stable_grow(16)).reply(u.cycles_balance())
+    amount = FEES.storage_reservation(1 << 20, usage, threshold, capacity)
+    assert amount > 0
+    full = {"subnet_memory_usage": usage, "balance": amount + 10**12}
+    assert number(run(box, grow, within=context(**full, reserved_cycles_limit=amount))) == 10**12
+    answer = run(box, grow, within=context(**full, reserved_cycles_limit=amount - 1))
+    assert answer.error_code == ErrorCode.RESERVED_CYCLES_LIMIT_EXCEEDED_IN_MEMORY_GROW
+    text = f"due to its reserved cycles limit. The current limit ({amount - 1:_}) would be exceeded by 1."
+    assert text in answer.message
+    answer = run(box, grow, within=context(**{**full, "balance": amount - 1}))
+    assert answer.error_code == ErrorCode.INSUFFICIENT_CYCLES_IN_MEMORY_GROW
+    allocated = context(**full, memory_allocation=10 << 20, reserved_cycles_limit=0)
+    assert number(run(box, grow, within=allocated)) == amount + 10**12
+
+
 def test_stable_memory_grows(box: Harness) -> None:
     """Growth beyond what the subnet has is refused without a trap."""
     assert number(run(box, Program().append(u.stable_grow(2).to_blob()).reply(u.stable_size().to_blob()))) == 2 << 64

@@ -99,6 +99,7 @@ def test_canister_that_cannot_pay_is_uninstalled() -> None:
     assert world.scheduler.priority.total_allocation == 0
 
 
+@pytest.mark.spec("time-progressing", condition=6)
 def test_paused_message_puts_charges_off() -> None:
     """While a message is paused nothing is charged; the next charge covers the whole time."""
     world = FakeWorld(fees=FEES)
