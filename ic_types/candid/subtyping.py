@@ -45,19 +45,23 @@ def is_subtype(lower: t.Type, upper: t.Type) -> bool:
     return Comparison("comparing types").holds(lower, upper)
 
 
-def incompatibility(lower: t.Type, upper: t.Type) -> str | None:
+def incompatibility(lower: t.Type, upper: t.Type, *, strict: bool = False) -> str | None:
     """None when `lower <: upper`, otherwise where and why it isn't: "method get, result 0, field a: text is not nat".
+
+    With `strict`, an `opt` has to hold what is expected inside: values that would read as null although there is something
+    are allowed by the rules, but wanted by nobody. Spec: "Options", the note on upgrade checking.
 
     Raises: CandidError when the types are too large to compare.
     """
-    return Comparison("comparing types").refusal(lower, upper)
+    return Comparison("comparing types", strict=strict).refusal(lower, upper)
 
 
 class Comparison:
     """Decides pairs of types, remembering those that hold; what it looks at in total is bounded."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, *, strict: bool = False) -> None:
         self._where = where
+        self._strict = strict
         self._proven: set[tuple[int, int]] = set()
         self._decided: dict[tuple[int, int], bool] = {}
         self._work = MAX_WORK
@@ -86,7 +90,7 @@ class Comparison:
             if key in seen or key in self._proven:
                 continue
             seen.add(key)
-            found = _premises(low, up)
+            found = _strict_option(low, up) if self._strict and type(up) is t.Opt else _premises(low, up)
             if isinstance(found, _Refusal):
                 return _path(step) + found.why
             self._work -= 1 + len(found)
@@ -131,6 +135,13 @@ def _premises(low: t.Type, up: t.Type) -> list[_Premise] | _Refusal:
                 return _Refusal(f"method {t.quote_name(missing)} is missing")
             return [_Premise(offered[name], kind, f"method {t.quote_name(name)}") for name, kind in wanted_methods]
     return _Refusal(f"{t.brief(low)} is not {t.brief(up)}")
+
+
+def _strict_option(low: t.Type, up: t.Opt) -> list[_Premise]:
+    """What an optional value is read from, if it isn't to become null."""
+    if low is up or low is t.null or low is t.reserved:
+        return []
+    return [_Premise(low.inner if type(low) is t.Opt else low, up.inner, "")]
 
 
 def _record_premises(fields: tuple[t.Field, ...], wanted: tuple[t.Field, ...]) -> list[_Premise] | _Refusal:

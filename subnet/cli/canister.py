@@ -119,8 +119,8 @@ def upgrade(canister: str, wasm: str, arg: str | None, **options: Any) -> None:
     with session(options) as one:
         canister_id, _ = one.existing(canister)
         module, raw = _module(one, canister, wasm, arg, options)
-        if not options["allow_incompatible"]:
-            check_upgrade(one, canister, module.did)
+        if not options["allow_incompatible"] and (warning := check_upgrade(one, canister, module.did)) is not None:
+            click.echo(f"icsim: {warning}", err=True)
         keep = {None: None, "keep": True, "replace": False}[options["heap"]]
         canister_admin.install(one, canister_id, module.wasm, raw, "upgrade", keep)
         _done(one, canister_id, options, "upgraded")
@@ -228,7 +228,7 @@ def status(canister: str, **options: Any) -> None:
         found |= {
             key: value[key]
             for key in ("cycles", "reserved_cycles", "memory_size", "idle_cycles_burned_per_day", "version")
-            if key in value
+            if value[key] is not None
         }
         found["settings"] = settings_json(value["settings"])
         shown = {name: item for name, item in found.items() if name != "settings"} | found["settings"]

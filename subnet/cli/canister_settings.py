@@ -128,11 +128,11 @@ def _variable(text: str) -> dict[str, str]:
 def settings_json(value: dict[str, Any]) -> dict[str, Any]:
     """Settings of the management canister for people and programs."""
     found: dict[str, Any] = {"controllers": [who.to_text() for who in value["controllers"]]}
-    found |= {name: value[name] for name in sorted(value) if name != "controllers"}
+    found |= {name: value[name] for name in sorted(value) if name != "controllers" and value[name] is not None}
     for name in _VISIBILITIES:
-        if name in value:
+        if name in found:
             ((case, viewers),) = value[name].items()
             found[name] = case if viewers is None else [who.to_text() for who in viewers]
-    if "environment_variables" in value:
+    if "environment_variables" in found:
         found["environment_variables"] = {one["name"]: one["value"] for one in value["environment_variables"]}
     return found

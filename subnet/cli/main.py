@@ -33,6 +33,7 @@ COMMANDS = {
     "canister": ("subnet.cli.canister:canister", "Make, call and manage canisters."),
     "deploy": ("subnet.cli.deploy:deploy", "Bring a project's canisters onto a network."),
     "identity": ("subnet.cli.identity:identity", "Keep the keys that commands sign with."),
+    "candid": ("subnet.cli.candid:candid", "Check service files, encode and decode values."),
     "wasm": ("subnet.cli.wasm:wasm", "Check, instrument or profile a canister module."),
     "doctor": ("subnet.cli.doctor:doctor", "Check what this machine offers."),
 }

@@ -127,7 +127,9 @@ def _install(session: Session, one: Deployed, options: DeployOptions, tell: Call
     if mode == "upgrade" and one.module_hash == wanted and not options.upgrade_unchanged:
         return
     if mode == "upgrade" and not options.allow_incompatible:
-        check_upgrade(session, canister.name, canister.did)
+        warning = check_upgrade(session, canister.name, canister.did)
+        if warning is not None:
+            tell(f"{canister.name}: {warning}")
     arg = canister.init.encode(session.names, session.place_of(one.canister_id))
     try:
         canister_admin.install(session, one.canister_id, canister.wasm.read_bytes(), arg, mode)
@@ -138,21 +140,25 @@ def _install(session: Session, one: Deployed, options: DeployOptions, tell: Call
     tell(f"{canister.name}: {one.done[-1]}")
 
 
-def check_upgrade(session: Session, name: str, did: DidFile | None) -> None:
-    """Whether callers of the canister's present service can call the new one.
+def check_upgrade(session: Session, name: str, did: DidFile | None) -> str | None:
+    """Whether callers of the canister's present service can call the new one; what they would only see as null is returned.
 
     Raises: BadInput naming the method and what would break.
     """
     if did is None or did.service is None:
-        return
+        return None
     try:
         raw = session.link.read(session.identity, session.canister_id(name), (b"metadata", b"candid:service"))
         present = None if raw is None else parse_did(raw.decode()).service
     except (CandidError, UnicodeDecodeError, NetworkError):  # what can't be read can't be compared
-        return
-    why = None if present is None else incompatibility(did.service, present)
+        return None
+    if present is None:
+        return None
+    why = incompatibility(did.service, present)
     if why is not None:
         raise BadInput(f"the upgrade would break callers: {why}; --allow-incompatible does it all the same")
+    lost = incompatibility(did.service, present, strict=True)
+    return None if lost is None else f"callers will read null where they read values before: {lost}"
 
 
 def _settings(session: Session, canister: ProjectCanister, ids: dict[str, CanisterId]) -> dict[str, Any]:
@@ -183,5 +189,5 @@ def principal_named(session: Session, name: str) -> Principal:
 def _differing(session: Session, canister_id: CanisterId, settings: dict[str, Any]) -> dict[str, Any]:
     present = canister_admin.about(session, "canister_status", canister_id)["settings"]
     present["controllers"] = sorted(present["controllers"])
-    present["environment_variables"] = sorted(present["environment_variables"], key=lambda one: str(one["name"]))
+    present["environment_variables"] = sorted(present["environment_variables"] or [], key=lambda one: str(one["name"]))
     return {name: value for name, value in settings.items() if present.get(name) != value}

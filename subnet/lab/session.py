@@ -7,10 +7,12 @@ then that of a service file, else unknown.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from configs.argument import CallPlace, Names
 from configs.topology import ANONYMOUS_NAME
+from ic_types.candid import types as t
 from ic_types.candid.decoder import decode
 from ic_types.candid.did import DidFile
 from ic_types.candid.encoder import encode
@@ -165,4 +167,21 @@ class Session:
 
     def _value(self, method: str, raw: bytes) -> Any:
         results = self._management_function(method).results
-        return decode(raw, results)[0] if results else None
+        return decode(raw, [lenient(results[0])])[0] if results else None
+
+
+@lru_cache(maxsize=64)
+def lenient(kind: t.Type) -> t.Type:
+    """A type in which records may lack fields, since the network may be older or newer than we are; they read as None."""
+    match kind:
+        case t.Record(fields):
+            return t.Record(tuple(t.Field(f.id, f.name, _optional(lenient(f.type))) for f in fields))
+        case t.Variant(fields):
+            return t.Variant(tuple(t.Field(f.id, f.name, lenient(f.type)) for f in fields))
+        case t.Opt(inner) | t.Vec(inner):
+            return type(kind)(lenient(inner))
+    return kind
+
+
+def _optional(kind: t.Type) -> t.Type:
+    return kind if t.nullable(kind) else t.Opt(kind)

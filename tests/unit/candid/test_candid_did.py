@@ -201,6 +201,27 @@ def test_an_incompatible_change_is_explained(low: str, up: str, why: str | None)
     assert incompatibility(did.types["A"], did.types["B"]) == why
 
 
+@pytest.mark.parametrize(
+    ("low", "up", "why"),
+    [
+        ("opt nat", "opt text", "nat is not text"),
+        ("record { a : text }", "record { a : opt nat }", "field a: text is not nat"),
+        ("nat", "opt int", None),
+        ("null", "opt text", None),
+        ("reserved", "opt text", None),
+        ("opt nat", "opt opt nat", None),
+        ("opt variant { a; b }", "opt variant { a }", "case b is unknown"),
+        ("record {}", "record { a : opt nat }", None),
+        ("func (opt nat) -> ()", "func (opt text) -> ()", "argument 0: text is not nat"),
+    ],
+)
+def test_options_that_would_read_as_null_are_named(low: str, up: str, why: str | None) -> None:
+    """The rules allow them, a strict comparison doesn't."""
+    did = parse_did(f"type A = {low}; type B = {up}")
+    assert incompatibility(did.types["A"], did.types["B"]) is None
+    assert incompatibility(did.types["A"], did.types["B"], strict=True) == why
+
+
 SUBTYPES = [
     ("nat", "int", True), ("int", "nat", False), ("nat8", "nat", False), ("empty", "nat", True), ("nat", "reserved", True),
     ("service { f : () -> () }", "principal", True), ("principal", "service {}", False), ("nat", "opt text", True),

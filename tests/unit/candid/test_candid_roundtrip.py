@@ -264,7 +264,7 @@ def wider_fields(
 
 
 @given(TYPES, st.data())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_subtyping_is_coherent(kind: t.Type, data: st.DataObject) -> None:
     """What the rules make wider is a supertype, in one step and in two, and its values read there, step by step too."""
     middle = data.draw(wider(kind))
@@ -280,7 +280,7 @@ def test_subtyping_is_coherent(kind: t.Type, data: st.DataObject) -> None:
 
 
 @given(TYPES, TYPES, st.data())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_a_misfit_reads_as_null_or_is_refused(low: t.Type, up: t.Type, data: st.DataObject) -> None:
     """At an opt any value reads; what reads at the plain type reads as the same value at its opt."""
     raw = encode([low], [data.draw(values(low))])
@@ -295,7 +295,7 @@ def test_a_misfit_reads_as_null_or_is_refused(low: t.Type, up: t.Type, data: st.
 
 
 @given(st.dictionaries(st.sampled_from(["A", "B", "C_1"]), TYPES, min_size=1))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_types_survive_the_text_format(kinds: dict[str, t.Type]) -> None:
     """A printed service file reads back as the same types, and prints the same again."""
     named = {"list": LIST} | {name: t.Rec(name, kind) for name, kind in kinds.items()}
@@ -306,7 +306,7 @@ def test_types_survive_the_text_format(kinds: dict[str, t.Type]) -> None:
 
 
 @given(ARGUMENTS, st.integers(10, 60))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 def test_layout_only_adds_blanks(case: tuple[list[t.Type], tuple[object, ...]], width: int) -> None:
     """Laid out text reads back as the same message, and long lines are those that can't be broken."""
     kinds, given_values = case

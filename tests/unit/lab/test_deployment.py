@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from configs.canister_reader import EXAMPLES
+from ic_types.candid import types as t
 from ic_types.candid.decoder import decode
 from ic_types.candid.did import parse_did
+from ic_types.candid.encoder import encode
 from ic_types.errors import BadInput, ConfigError
 from ic_types.principal import Principal
 from subnet.lab.calls import CallRejected
@@ -17,7 +19,8 @@ from subnet.lab.canister_names import CanisterNames
 from subnet.lab.deployment import Deployed, DeployOptions, deploy
 from subnet.lab.identity_store import IdentityStore
 from subnet.lab.project import find_project, load_project
-from subnet.lab.session import Session
+from subnet.lab.session import Session, lenient
+from subnet.management.methods import METHODS
 from tests.support.fake_link import FakeLink
 
 PROJECT = """
@@ -241,3 +244,14 @@ def test_a_canisters_own_service_comes_first(place: Place) -> None:
     own = Session(place.link, place.store, session.canister_names, services=lambda _: parse_did("service : { b : () -> () }"))
     assert list(own.target("plain").interface.methods()) == ["b"]
     assert list(own.target("plain", parse_did("service : { c : () -> () }")).interface.methods()) == ["c"]
+
+
+def test_answers_of_older_networks_are_read() -> None:
+    """Fields of the management canister's records that a network doesn't send read as None."""
+    status = METHODS["canister_status"].results[0]
+    old = t.record({"cycles": t.nat, "settings": t.record({"compute_allocation": t.nat, "controllers": t.vec(t.principal)})})
+    raw = encode([old], [{"cycles": 5, "settings": {"compute_allocation": 1, "controllers": []}}])
+    (found,) = decode(raw, [lenient(status)])
+    assert (found["cycles"], found["settings"]["compute_allocation"], found["settings"]["controllers"]) == (5, 1, [])
+    assert found["settings"]["log_visibility"] is None
+    assert found["module_hash"] is None
