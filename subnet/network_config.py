@@ -50,7 +50,7 @@ class CoordinatorConfig:
     url: str = ""
     """Where the gateway serves HTTP; empty without one."""
     live: bool = False
-    """Rounds follow the wall clock; otherwise virtual time passes as clients ask for rounds."""
+    """Rounds follow the wall clock, from a genesis that is now; otherwise virtual time passes as clients ask for rounds."""
 
 
 @wire.message

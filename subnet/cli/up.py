@@ -62,8 +62,6 @@ def up(topology: str, **options: Any) -> int:
         raise BadInput(f"--port {port}: allowed is 0 to 65535")
     found = load_topology(topology, options["overrides"], nodes=options["nodes"], seed=options["seed"])
     check_fits(found, available_bytes())
-    if live:
-        found = replace(found, genesis_time_ns=time.time_ns())
     name = options["name"] or found.name
     _refuse_taken(options["name"])
     config = new_config(found, run_options(options), None, with_workload=options["workload"])

@@ -44,7 +44,7 @@ def assemble(config: CoordinatorConfig, ports: Ports) -> Coordinator:
 
     Raises: BadInput when the run directory or the configuration can't be used.
     """
-    journal, record = _open_journal(config)
+    journal, record = _open_journal(config, ports)
     config = replace(config, faults=resolve_faults(config.faults, record.plan))
     network = new_network(record.plan, make_genesis(record.plan))
     limits = [subnet.limits for subnet in record.plan.subnets]
@@ -74,10 +74,13 @@ def _clock(config: CoordinatorConfig, plan: NetworkPlan, ports: Ports) -> RoundC
     return RoundClock(plan.block_interval_ns, wall=ports.wall_ns, monotonic=lambda: int(ports.clock() * 1e9))
 
 
-def _open_journal(config: CoordinatorConfig) -> tuple[Journal, GenesisRecord]:
+def _open_journal(config: CoordinatorConfig, ports: Ports) -> tuple[Journal, GenesisRecord]:
     match config.mode:
         case "new":
-            record = GenesisRecord(plan=_decode(config.plan, NetworkPlan, "plan"), workload=config.workload)
+            plan = _decode(config.plan, NetworkPlan, "plan")
+            if config.live:
+                plan = replace(plan, genesis_time_ns=ports.wall_ns())
+            record = GenesisRecord(plan=plan, workload=config.workload)
             return Journal.create(Path(config.out_dir or config.socket_dir), wire.encode(record)), record
         case "resume":
             journal = Journal.open(Path(config.out_dir or config.socket_dir))

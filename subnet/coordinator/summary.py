@@ -24,7 +24,7 @@ def summarise(coordinator: Coordinator, canisters: Mapping[str, Sequence[Mapping
     network, book = coordinator.network, coordinator.book
     wall = max(coordinator.ports.clock() - coordinator.started_at, 1e-9)
     totals = _added([subnet.totals for subnet in network.subnets])
-    p50, p95, most = book.percentiles(50, 95, 100)
+    p50, p95, p99, most = book.percentiles(50, 95, 99, 100)
     messages = totals.get("messages", 0)
     return {
         "schema": SCHEMA,
@@ -52,7 +52,7 @@ def summarise(coordinator: Coordinator, canisters: Mapping[str, Sequence[Mapping
         "canisters": _canisters(coordinator, canisters),
         "stage_ns": dict(coordinator.stages.wall_ns),
         "stage_cpu_ns": dict(coordinator.stages.cpu_ns),
-        "latency_rounds": {"p50": p50, "p95": p95, "max": most},
+        "latency_rounds": {"p50": p50, "p95": p95, "p99": p99, "max": most},
         "phases": _phases(coordinator),
         "invariants": [
             *_after_every_round(coordinator),

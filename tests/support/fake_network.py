@@ -99,9 +99,9 @@ class FakeNetwork:
     """A coordinator, its nodes, and the test as its client."""
 
     def __init__(
-        self, plan: NetworkPlan, folder: Path, *, choose: Callable[[int], int] | None = None, **settings: object
+        self, plan: NetworkPlan, folder: Path, *, choose: Callable[[int], int] | None = None, wall: int = 0, **settings: object
     ) -> None:
-        self.ports = FakePorts()
+        self.ports = FakePorts(wall=wall)
         self.choose = choose or (lambda _count: 0)
         self.plan = plan
         (folder / "sockets").mkdir(parents=True, exist_ok=True)

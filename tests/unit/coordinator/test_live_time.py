@@ -17,8 +17,7 @@ SECOND = 10**9
 
 def live(folder: Path, **settings: object) -> FakeNetwork:
     """A network of fake nodes whose wall clock the test moves; its nodes run."""
-    made = FakeNetwork(small_plan(1, 2, 1), folder, live=True, **settings)
-    made.ports.wall = START
+    made = FakeNetwork(small_plan(1, 2, 1), folder, live=True, wall=START, **settings)
     made.settle()
     return made
 
