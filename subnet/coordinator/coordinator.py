@@ -95,9 +95,8 @@ class Coordinator:
     _dispatcher: Dispatcher = field(init=False)
 
     def __post_init__(self) -> None:
-        cores = max(subnet.plan.limits.scheduler_cores for subnet in self.network.subnets)
-        per_node, slots = split_jobs(self.config.jobs, cores)
-        dispatcher = Dispatcher(self.ports, slots)
+        per_node, slots = split_jobs(self.config.jobs, max(one.plan.limits.scheduler_cores for one in self.network.subnets))
+        self._dispatcher = dispatcher = Dispatcher(self.ports, slots)
         self.relay = Relay(self.ports)
         self.goals = Goals(self.ports)
         self.desk = ConsensusDesk(self.network.plan.identity_seed, len(self.network.subnets))
@@ -114,7 +113,6 @@ class Coordinator:
         self.keeper = NodeKeeper(self.network, self.config, self.ports, self.journal, dispatcher, hooks)
         self.keeper.max_in_flight = per_node
         self.outcalls = Outcalls(self.network, self.relay, self.desk, self.network.plan.outcalls, self.advance)
-        self._dispatcher = dispatcher
         round_hooks = RoundHooks(
             certified=self._on_certified,
             sound=self._is_sound,
@@ -226,9 +224,12 @@ class Coordinator:
         if self.driving.problem is not None:
             self.fail(self.driving.problem, 2)
             return
+        if self.door.round_waits(wanted=self._round_is_wanted()):
+            return
         if self.network.height >= self.replay_to and (
             not self._answer_goals() or self.replay_only or not self._round_is_wanted()
         ):
+            self.door.round_waits(wanted=False)
             return
         self._begin()
 
@@ -244,8 +245,8 @@ class Coordinator:
         if self.rounds.height or self.stopping or self.failure is not None:
             return False
         waits = self.outcalls.busy and not self.clock.live
-        held_up = self.driving.open_queries or self.intake.busy or self.door.asking or self.delegations.awaited or waits
-        return self._can_start() and not held_up
+        held_up = self.driving.open_queries or self.intake.busy or self.delegations.awaited or waits
+        return self._can_start() and not held_up and not self.door.holds_rounds
 
     def _round_is_wanted(self) -> bool:
         """In virtual time rounds are made while anyone waits for a goal, in live time when there is something to do."""
@@ -255,9 +256,7 @@ class Coordinator:
         """How long a live network waits before it makes its next round; None while that doesn't depend on the clock."""
         if not self.clock.live or self.network.height < self.replay_to or not self._may_begin():
             return None
-        if self.goals.drive or not self.is_quiet():
-            return 0
-        if self.driving.will_send or not self.driving.installed:
+        if self.goals.drive or not self.is_quiet() or self.driving.will_send or not self.driving.installed:
             return 0
         return self.clock.wait_ns(self.network.now, (subnet.next_due_ns for subnet in self.network.subnets))
 
@@ -275,6 +274,7 @@ class Coordinator:
         return True
 
     def _begin(self) -> None:
+        self.door.round_waits(wanted=False)
         self.keeper.promote()
         height = self.network.height + 1
         try:

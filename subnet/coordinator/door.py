@@ -1,8 +1,8 @@
 """The door: calls of users wait here until a node has said whether its subnet takes them in; then they enter the pool.
 
 Rule module. Spec: interface spec, "Request: Call": the pool gets only what a replica has accepted (`canister_inspect_message`
-included). Calls are let in in the order in which they came, and no round begins while one is being asked about, so that which
-round takes a call in depends on when it was sent alone.
+included). Calls are let in in the order in which they came, and a round that is wanted waits for those that came before, so
+that which round takes a call in depends on when it was sent alone; later ones don't hold it up.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class _Submission:
     """None for an envelope that is no good."""
     results: list[SubmitResult | None]
     done: Callable[[tuple[SubmitResult, ...]], None]
+    number: int
+    """In the order of arrival."""
     asked: bool = False
     open: int = 0
     """Subnets that haven't answered."""
@@ -57,30 +59,43 @@ class Door:
     wake: Callable[[], None]
     """Called when calls were let in or refused, so that rounds may go on."""
     _queue: deque[_Submission] = field(default_factory=deque)
+    _came: int = 0
+    _held: int | None = None
+    """How many had come when the next round was wanted; None while none is."""
 
     @property
-    def asking(self) -> bool:
-        """A node is being asked about calls."""
-        return any(submission.open for submission in self._queue)
+    def holds_rounds(self) -> bool:
+        """A node is being asked about calls that came before the next round was wanted."""
+        held = self._held
+        return held is not None and any(one.open and one.number <= held for one in self._queue)
+
+    def round_waits(self, *, wanted: bool) -> bool:
+        """Whether a round that is wanted, from now on if none was before, has to wait; wanted no more when it begins."""
+        if not wanted:
+            self._held = None
+        elif self._held is None:
+            self._held = self._came
+        return self.holds_rounds
+
+    def _new(
+        self, calls: list[_Call | None], results: list[SubmitResult | None], done: Callable[[tuple[SubmitResult, ...]], None]
+    ) -> None:
+        self._came += 1
+        self._queue.append(_Submission(calls, results, done, self._came))
+        self.ask()
 
     def submit(
         self, envelopes: Sequence[bytes], effective: CanisterId | None, done: Callable[[tuple[SubmitResult, ...]], None]
     ) -> None:
         """Verify envelopes and ask about them; `done` gets one result each when all are decided."""
-        submission = _Submission([], [], done)
-        for raw in envelopes:
-            call, result = self._opened(raw, effective)
-            submission.calls.append(call)
-            submission.results.append(result)
-        self._queue.append(submission)
-        self.ask()
+        opened = [self._opened(raw, effective) for raw in envelopes]
+        self._new([call for call, _ in opened], [result for _, result in opened], done)
 
     def ask_about(self, place: int, message: Ingress, raw: bytes, done: Callable[[SubmitResult], None]) -> None:
         """Ask about one call that is verified already."""
         call = _Call(place, message, raw)
         known = SubmitResult(message_id=message.message_id) if self.intake.knows(message) else None
-        self._queue.append(_Submission([call], [known], lambda results: done(results[0])))
-        self.ask()
+        self._new([call], [known], lambda results: done(results[0]))
 
     def _opened(self, raw: bytes, effective: CanisterId | None) -> tuple[_Call | None, SubmitResult | None]:
         try:
@@ -118,7 +133,7 @@ class Door:
                     submission.results[position] = refused
             submission.open -= 1
             self._let_in()
-            if not self.asking:
+            if not self.holds_rounds:
                 self.wake()
 
         question = AcceptanceRequest(cookie=0, calls=tuple(call.message for call in calls))

@@ -135,3 +135,21 @@ def test_calls_wait_while_a_run_is_replayed(tmp_path: Path) -> None:
     again.settle()
     assert again.coordinator.network.height == 3
     assert submitted(again)[0].results[0].refusal == NO
+
+
+def test_later_calls_do_not_hold_rounds_up(tmp_path: Path) -> None:
+    """A round waits for the calls that came before it was wanted alone, or a stream of slow ones would stop the network."""
+    network = open_network(tmp_path, 4)
+    submit(network, network.envelope("set", b"before", nonce=b"1"))
+    network.desk.serve(CLIENT, cp.Advance(rounds=1))
+    first = next(one for one in network.ports.processes.values() if one.inbox)
+    submit(network, network.envelope("set", b"after", nonce=b"2"))
+    slow = next(one for one in network.ports.processes.values() if one.inbox and one is not first)
+    held, slow.inbox = slow.inbox, []
+    network.settle()
+    assert network.coordinator.network.height == 1
+    assert [one.arg for one in slow.replica.batches[0].ingress] == [b"before"]
+    slow.inbox = held
+    network.settle()
+    network.rounds(1)
+    assert [one.arg for one in slow.replica.batches[1].ingress] == [b"after"]
