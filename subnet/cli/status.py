@@ -38,6 +38,8 @@ def print_status(client: ControlClient, name: str) -> None:
     out = console()
     time = network_time(found.time_ns)
     out.print(f"{name}: {found.phase} at height {found.height:,}, network time {time}")
+    if described.url:
+        out.print(f"HTTP: {described.url}")
     if found.problem:
         out.print(f"no more rounds are made: {found.problem}")
     rows = [
@@ -65,6 +67,7 @@ def status_json(client: ControlClient, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "phase": found.phase,
+        "url": described.url,
         "height": found.height,
         "time_ns": found.time_ns,
         "problem": found.problem,

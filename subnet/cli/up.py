@@ -104,7 +104,7 @@ def _announce(network: RunningNetwork, entry: Path, folder: Path, options: dict[
         from subnet.cli.status import print_status
 
         print_status(network.client, facts["name"])
-        _print_addresses(description)
+        click.echo(f"root key: {bls.to_der(description.registry.subnets[0].public_key).hex()}")
         click.echo(f"run directory: {shown_path(folder)}")
         end = f"end it with: icsim down --dir {facts['name']}" if options["background"] else "Ctrl-C ends it"
         click.echo(f"network {facts['name']} is ready; {end}")
@@ -136,13 +136,6 @@ def _addresses(description: Description) -> dict[str, Any]:
         ],
         "canisters": {one.name: str(one.canister_id) for one in description.canisters},
     }
-
-
-def _print_addresses(description: Description) -> None:
-    click.echo(f"HTTP: {description.url}")
-    click.echo(f"root key: {bls.to_der(description.registry.subnets[0].public_key).hex()}")
-    for one in description.canisters:
-        click.echo(f"canister {one.name}: {one.canister_id}")
 
 
 def _await_gateway(network: RunningNetwork) -> None:

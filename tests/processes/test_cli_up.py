@@ -45,7 +45,10 @@ def test_a_network_in_the_background_serves_commands(tmp_path: Path) -> None:
 
     status = json.loads(icsim(tmp_path, "status", "--json").stdout)
     assert (status["phase"], [one["name"] for one in status["subnets"]]) == ("idle", ["nns", "app"])
-    assert "ledger" in icsim(tmp_path, "status").stdout
+    shown = icsim(tmp_path, "status").stdout
+    assert "ledger" in shown
+    assert f"HTTP: {status['url']}\n" in shown
+    assert f"HTTP: {status['url']}\n" in up.stdout
 
     mint = icsim(tmp_path, "call", "ledger", "mint", "({identity:alice}, 500)", "--as", "minter")
     assert (mint.returncode, mint.stdout) == (0, "(variant { ok = 1 : nat })\n")
