@@ -1,6 +1,6 @@
 """A network behind a URL: calls, queries and certified reads over the interface that all IC clients speak.
 
-Plumbing: HTTP through urllib3, its only user. Spec: interface spec, "HTTPS interface". Every certificate is verified, and so is
+Plumbing. Spec: interface spec, "HTTPS interface". Every certificate is verified, and so is
 the signature of the node that answers a query.
 """
 
@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import urllib3
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ic_types import bls, cbor, hash_tree
+from ic_types import bls, hash_tree
 from ic_types.candid.did import DidFile
 from ic_types.envelope import build_envelope, read_envelope
 from ic_types.errors import BadInput, CertificationError, InvalidPrincipal, NetworkError
@@ -26,6 +25,7 @@ from ic_types.request_id import hash_of_map
 from ic_types.units import TimeNs
 from subnet.certification.certificate import Certificate, certified_ranges, verify_certificate
 from subnet.lab.calls import CallRejected
+from subnet.lab.http_wire import HttpWire, Unreachable, shown
 from subnet.lab.link import CANISTER, Path, value_in
 
 MAINNET_HOSTS = ("ic0.app", "icp0.io", "icp-api.io", "internetcomputer.org")
@@ -40,9 +40,9 @@ STALE_NS = 300_000_000_000
 """Certificates and signatures that are older by the wall clock are refused."""
 ANSWER_S = 300.0
 """How long an update call may take."""
+LOST_S = 20.0
+"""How long to look for a call that may not have arrived."""
 _POLL_S = (0.1, 1.0)
-_MOST_BYTES = 16 << 20
-_TIMEOUT = urllib3.Timeout(connect=10.0, read=60.0)
 _REQUEST_STATUS = b"request_status"
 
 
@@ -54,14 +54,11 @@ class HttpAgent:
 
         Raises: BadInput when the URL is none; NetworkError when nobody answers there.
         """
-        self.where = url.rstrip("/")
+        self._wire = HttpWire(url)
+        self.where = self._wire.where
         self.canisters: Mapping[str, CanisterId] = {}
         self._clock = clock
-        self._pool = urllib3.PoolManager(timeout=_TIMEOUT, retries=urllib3.Retry(2, read=0, redirect=0, status=0))
-        parsed = urllib3.util.parse_url(url)
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise BadInput(f"{url!r} is no URL of a network; one looks like http://127.0.0.1:8000")
-        is_mainnet = any(parsed.host == one or parsed.host.endswith(f".{one}") for one in MAINNET_HOSTS)
+        is_mainnet = any(self._wire.host == one or self._wire.host.endswith(f".{one}") for one in MAINNET_HOSTS)
         self.root_key = root_key or (MAINNET_ROOT_KEY if is_mainnet else self._asked_root_key())
         self._key = bls.from_der(self.root_key)
         self._node_keys: dict[SubnetId, dict[bytes, bytes]] = {}
@@ -72,12 +69,14 @@ class HttpAgent:
         """See `Link`."""
         request_id, body = self._signed(identity, "call", _about(canister_id, method, arg), nonce=os.urandom(16))
         what = f"call of {method}"
-        for version in ("v4", "v3", "v2"):
-            status, raw = self._post(f"/api/{version}/canister/{effective}/call", body)
-            if status != 404:
-                break
+        try:
+            status, raw = self._wire.asked(("v4", "v3", "v2"), f"canister/{effective}/call", body)
+        except Unreachable:
+            raise
+        except NetworkError as error:
+            return self._polled_after(error, identity, effective, request_id, what)
         if status == 200:
-            answer = self._map(raw, "call")
+            answer = self._wire.map(raw, "call")
             if "reject_code" in answer:
                 raise _rejected(answer, what)
             if answer.get("status") == "replied" and isinstance(certificate := answer.get("certificate"), bytes):
@@ -85,20 +84,17 @@ class HttpAgent:
                 if outcome is not None:
                     return outcome
         elif status != 202:
-            raise NetworkError(f"{what} is refused by {self.where} with HTTP status {status}: {_text(raw)}")
-        return self._polled(identity, effective, request_id, what)
+            raise NetworkError(f"{what} is refused by {self.where} with HTTP status {status}: {shown(raw)}")
+        return self._polled(identity, effective, request_id, what, ANSWER_S)
 
     def query(self, identity: Identity, canister_id: CanisterId, method: str, arg: bytes, effective: CanisterId) -> bytes:
         """See `Link`."""
         request_id, body = self._signed(identity, "query", _about(canister_id, method, arg), nonce=os.urandom(16))
         what = f"query {method}"
-        for version in ("v3", "v2"):
-            status, raw = self._post(f"/api/{version}/canister/{effective}/query", body)
-            if status != 404:
-                break
+        status, raw = self._wire.asked(("v3", "v2"), f"canister/{effective}/query", body)
         if status != 200:
-            raise NetworkError(f"{what} is refused by {self.where} with HTTP status {status}: {_text(raw)}")
-        answer = self._map(raw, "query")
+            raise NetworkError(f"{what} is refused by {self.where} with HTTP status {status}: {shown(raw)}")
+        answer = self._wire.map(raw, "query")
         self._check_signatures(answer, request_id, effective)
         if answer.get("status") == "rejected":
             raise _rejected(answer, what)
@@ -141,8 +137,8 @@ class HttpAgent:
 
     # --- answers
 
-    def _polled(self, identity: Identity, effective: CanisterId, request_id: bytes, what: str) -> bytes:
-        deadline, pause = time.monotonic() + ANSWER_S, _POLL_S[0]
+    def _polled(self, identity: Identity, effective: CanisterId, request_id: bytes, what: str, seconds: float) -> bytes:
+        deadline, pause = time.monotonic() + seconds, _POLL_S[0]
         while time.monotonic() < deadline:
             certificate = self._read_state(identity, effective, (_REQUEST_STATUS, request_id))
             outcome = self._outcome(certificate, request_id, what)
@@ -150,7 +146,16 @@ class HttpAgent:
                 return outcome
             time.sleep(pause)
             pause = min(pause * 1.4, _POLL_S[1])
-        raise NetworkError(f"{what} is not answered after {ANSWER_S:.0f} s; its request id is {request_id.hex()}")
+        raise NetworkError(f"{what} is not answered after {seconds:.0f} s; its request id is {request_id.hex()}")
+
+    def _polled_after(
+        self, lost: NetworkError, identity: Identity, effective: CanisterId, request_id: bytes, what: str
+    ) -> bytes:
+        """The answer of a call whose connection broke: it may have arrived all the same."""
+        try:
+            return self._polled(identity, effective, request_id, what, LOST_S)
+        except NetworkError:
+            raise NetworkError(f"{lost}; whether {what} was made isn't known, its request id is {request_id.hex()}") from None
 
     def _outcome(self, certificate: Certificate, request_id: bytes, what: str) -> bytes | None:
         """The reply, or None while there is no outcome."""
@@ -219,13 +224,10 @@ class HttpAgent:
 
     def _read(self, identity: Identity, whose: str, path: Path, canister_id: CanisterId | None) -> Certificate:
         _, body = self._signed(identity, "read_state", {"paths": [list(path)]})
-        for version in ("v3", "v2"):
-            status, raw = self._post(f"/api/{version}/{whose}/read_state", body)
-            if status != 404:
-                break
+        status, raw = self._wire.asked(("v3", "v2"), f"{whose}/read_state", body)
         if status != 200:
-            raise NetworkError(f"{self.where} refuses to show a part of its state with HTTP status {status}: {_text(raw)}")
-        found = self._map(raw, "read_state").get("certificate")
+            raise NetworkError(f"{self.where} refuses to show a part of its state with HTTP status {status}: {shown(raw)}")
+        found = self._wire.map(raw, "read_state").get("certificate")
         if not isinstance(found, bytes):
             raise NetworkError(f"{self.where} answers read_state without a certificate")
         return self._verified(found, canister_id)
@@ -254,36 +256,10 @@ class HttpAgent:
         return read_envelope(body, kind).request_id, body
 
     def _asked_root_key(self) -> bytes:
-        status, raw = self._send("GET", "/api/v2/status", None)
-        found = self._map(raw, "status").get("root_key") if status == 200 else None
+        status, raw = self._wire.send("GET", "/api/v2/status", None)
+        found = self._wire.map(raw, "status").get("root_key") if status == 200 else None
         if not isinstance(found, bytes):
             raise NetworkError(f"{self.where} is no network: /api/v2/status answers with HTTP status {status} and no root key")
-        return found
-
-    def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        return self._send("POST", path, body)
-
-    def _send(self, verb: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        headers = {"Content-Type": "application/cbor"} if body is not None else {}
-        try:
-            answer = self._pool.request(verb, self.where + path, body=body, headers=headers, preload_content=False)
-            try:
-                raw = answer.read(_MOST_BYTES + 1)
-            finally:
-                answer.release_conn()
-        except urllib3.exceptions.HTTPError as error:
-            raise NetworkError(f"nobody answers at {self.where}: {_cause(error)}") from None
-        if len(raw) > _MOST_BYTES:
-            raise NetworkError(f"{self.where} answers with more than {_MOST_BYTES:,} bytes")
-        return answer.status, raw
-
-    def _map(self, raw: bytes, what: str) -> dict[str, Any]:
-        try:
-            found = cbor.decode(raw)
-        except cbor.CborError as error:
-            raise NetworkError(f"{self.where} answers {what} with malformed CBOR: {error}") from None
-        if not isinstance(found, dict):
-            raise NetworkError(f"{self.where} answers {what} with something that is no map")
         return found
 
 
@@ -301,12 +277,3 @@ def _subnet_id(text: str) -> SubnetId:
         return Principal.from_text(text)
     except InvalidPrincipal as error:
         raise BadInput(f"--subnet {text!r}: networks behind a URL know subnets by their ids only; {error}") from None
-
-
-def _text(raw: bytes) -> str:
-    return raw[:500].decode("utf-8", "replace").strip() or "(no text)"
-
-
-def _cause(error: urllib3.exceptions.HTTPError) -> str:
-    reason = getattr(error, "reason", None) or error
-    return str(reason).rpartition(">: ")[2]

@@ -9,6 +9,7 @@ from typing import Any
 import cbor2
 
 from ic_types import bls, cbor, hash_tree
+from ic_types.errors import NetworkError
 from ic_types.hash_tree import Empty, Fork, HashTree, Labeled, Leaf
 from ic_types.identity import Ed25519Identity
 from ic_types.leb128 import encode_nat
@@ -72,6 +73,10 @@ class FakeGateway:
     time: int = NOW
     answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     """Answers that are given whatever is asked, by the last part of the path."""
+    busy: int = 0
+    """So many requests are put off."""
+    breaks: bool = False
+    """The connection breaks after a call has arrived."""
     change: Callable[[dict[str, Any]], None] = lambda answer: None
     """Changes the answer of a query after it was signed."""
     signer: Ed25519Identity = NODE
@@ -82,6 +87,9 @@ class FakeGateway:
         """In place of HTTP."""
         self.seen.append(path)
         what = path.rpartition("/")[2]
+        if self.busy and body is not None:
+            self.busy -= 1
+            return 503, b"no room"
         if what in self.answers:
             return self.answers[what]
         if path == "/api/v2/status":
@@ -91,7 +99,10 @@ class FakeGateway:
         assert body is not None
         content = cbor2.loads(body)["content"]
         if what == "call":
-            return self._call(hash_of_map(content))
+            answer = self._call(hash_of_map(content))
+            if self.breaks:
+                raise NetworkError("the connection broke")
+            return answer
         return (200, self._query(hash_of_map(content))) if what == "query" else (200, self._read(path))
 
     def _call(self, request_id: bytes) -> tuple[int, bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from typing import Any
 
 import cbor2
@@ -15,6 +17,7 @@ from ic_types.principal import MANAGEMENT_CANISTER, Principal
 from subnet.lab import http_agent
 from subnet.lab.calls import CallRejected
 from subnet.lab.http_agent import MAINNET_ROOT_KEY, HttpAgent
+from subnet.lab.http_wire import HttpWire, Unreachable
 from subnet.lab.link import facts_of
 from tests.support.fake_gateway import APP, CANISTER, FORGED_SECRET, NODE, NOW, ROOT, ROOT_KEY, FakeGateway
 
@@ -33,7 +36,7 @@ def gateway() -> FakeGateway:
 @pytest.fixture
 def agent(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> HttpAgent:
     """Somebody who talks to it."""
-    monkeypatch.setattr(HttpAgent, "_send", lambda _, *request: gateway.send(*request))
+    monkeypatch.setattr(HttpWire, "send", lambda _, *request: gateway.send(*request))
     monkeypatch.setattr(http_agent.time, "sleep", lambda _: None)
     return HttpAgent("http://fake/", clock=lambda: NOW)
 
@@ -58,6 +61,27 @@ def test_a_call_is_answered(agent: HttpAgent, gateway: FakeGateway) -> None:
     gateway.missing = ("v4", "v3")
     assert call(agent) == b"DIDL\0\0"
     assert gateway.seen[-1] == f"/api/v2/canister/{CANISTER}/call"
+
+
+def test_a_call_is_not_lost_with_its_connection(
+    agent: HttpAgent, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have arrived: its answer is looked for, and if there is none the error says so."""
+    gateway.breaks = True
+    assert call(agent) == b"DIDL\0\0"
+    gateway.outcomes = {}
+    monkeypatch.setattr(http_agent, "LOST_S", 0.01)
+    with pytest.raises(NetworkError, match=r"the connection broke; whether call of go was made isn't known, its request id is"):
+        call(agent)
+
+
+def test_busy_networks_are_asked_again(agent: HttpAgent, gateway: FakeGateway) -> None:
+    """A few times; then the error is told."""
+    gateway.busy = 3
+    assert query(agent) == call(agent) == b"DIDL\0\0"
+    gateway.busy = 100
+    with pytest.raises(NetworkError, match="HTTP status 503: no room"):
+        query(agent)
 
 
 def test_a_management_call_goes_to_the_canister_it_is_about(agent: HttpAgent, gateway: FakeGateway) -> None:
@@ -179,7 +203,7 @@ def test_odd_answers_are_errors(
 
 def test_the_root_key_is_asked_for_or_known(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Local networks say theirs; mainnet's is built in, whoever answers."""
-    monkeypatch.setattr(HttpAgent, "_send", lambda _, *request: gateway.send(*request))
+    monkeypatch.setattr(HttpWire, "send", lambda _, *request: gateway.send(*request))
     assert HttpAgent("http://127.0.0.1:8000").root_key == ROOT_KEY
     assert HttpAgent("https://icp-api.io").root_key == HttpAgent("https://x.icp0.io/").root_key == MAINNET_ROOT_KEY
     assert HttpAgent("https://noticp0.io").root_key == ROOT_KEY
@@ -192,7 +216,12 @@ def test_the_root_key_is_asked_for_or_known(gateway: FakeGateway, monkeypatch: p
             HttpAgent(url)
 
 
-def test_nobody_answers() -> None:
-    """A port where nobody listens."""
-    with pytest.raises(NetworkError, match=r"nobody answers at http://127\.0\.0\.1:9: .*refused"):
+def test_connections_fail_and_break() -> None:
+    """A port where nobody listens; one where somebody listens and hangs up."""
+    with pytest.raises(Unreachable, match=r"nobody answers at http://127\.0\.0\.1:9: .*refused"):
         HttpAgent("http://127.0.0.1:9")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+        with pytest.raises(NetworkError, match=r"the connection to http://127.* broke: ") as caught:
+            HttpAgent(f"http://127.0.0.1:{server.getsockname()[1]}")
+    assert not isinstance(caught.value, Unreachable)
