@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types.candid.encoder import encode
+from ic_types.candid.types import Record, nat, record
 from scheduler.cycles_account import BurnCause
+from subnet.management.methods import METHODS
 from tests.support.consensus_world import Answer, ConsensusWorld, consensus_world
 from tests.unit.chain_keys.test_chain_keys import check_vetkd, scalar
 
@@ -116,6 +118,8 @@ def test_encrypted_keys_decrypt_under_the_callers_key(world: ConsensusWorld, sub
 
 
 @pytest.mark.spec("ic-sign_with_ecdsa")
+@pytest.mark.spec("ic-sign_with_schnorr")
+@pytest.mark.spec("ic-vetkd_derive_key")
 @pytest.mark.parametrize("method", sorted(SIGNING))
 def test_fees(world: ConsensusWorld, method: str) -> None:
     """Exactly the fee is enough and counted as burned; a cycle less is refused and comes back; the root subnet pays nothing."""
@@ -131,7 +135,12 @@ def test_fees(world: ConsensusWorld, method: str) -> None:
     assert (free.code, free.refund) == (0, 7)
 
 
+@pytest.mark.spec("ic-ecdsa_public_key")
 @pytest.mark.spec("ic-sign_with_ecdsa")
+@pytest.mark.spec("ic-schnorr_public_key")
+@pytest.mark.spec("ic-sign_with_schnorr")
+@pytest.mark.spec("ic-vetkd_public_key")
+@pytest.mark.spec("ic-vetkd_derive_key")
 @pytest.mark.parametrize("method", sorted({**SIGNING, **PUBLIC}))
 def test_unknown_keys(world: ConsensusWorld, method: str) -> None:
     """Refused where the caller is, with the keys that exist."""
@@ -179,7 +188,12 @@ def test_wrong_arguments(world: ConsensusWorld, method: str, changes: Any, code:
     assert answer.refund == 2 * FEE
 
 
+@pytest.mark.spec("ic-ecdsa_public_key")
 @pytest.mark.spec("ic-sign_with_ecdsa")
+@pytest.mark.spec("ic-schnorr_public_key")
+@pytest.mark.spec("ic-sign_with_schnorr")
+@pytest.mark.spec("ic-vetkd_public_key")
+@pytest.mark.spec("ic-vetkd_derive_key")
 @pytest.mark.parametrize("method", sorted({**SIGNING, **PUBLIC}))
 @pytest.mark.parametrize("raw", [b"", b"garbage", encode((), ())])
 def test_malformed_arguments(world: ConsensusWorld, method: str, raw: bytes) -> None:
@@ -189,15 +203,24 @@ def test_malformed_arguments(world: ConsensusWorld, method: str, raw: bytes) -> 
     assert answer.text.startswith(f"Unable to route management canister request {method}: ")
 
 
+@pytest.mark.spec("ic-ecdsa_public_key")
 @pytest.mark.spec("ic-sign_with_ecdsa")
-def test_superfluous_fields_are_passed_over(world: ConsensusWorld) -> None:
+@pytest.mark.spec("ic-schnorr_public_key")
+@pytest.mark.spec("ic-sign_with_schnorr")
+@pytest.mark.spec("ic-vetkd_public_key")
+@pytest.mark.spec("ic-vetkd_derive_key")
+@pytest.mark.parametrize("subnet", PAYING)
+@pytest.mark.parametrize("method", sorted({**SIGNING, **PUBLIC}))
+def test_superfluous_fields_are_passed_over(world: ConsensusWorld, subnet: str, method: str) -> None:
     """As Candid has it: fields that the method doesn't know, and further arguments."""
-    from ic_types.candid.types import nat, record
-    from subnet.management.chain_key_types import SIGN_WITH_ECDSA
-
-    wider = record({**{field.key: field.type for field in SIGN_WITH_ECDSA.fields}, "unknown": nat})
-    raw = encode((wider, nat), ({**SIGNING["sign_with_ecdsa"], "unknown": 5}, 7))
-    assert len(world.ask("app", "sign_with_ecdsa", raw=raw, cycles=FEE).value["signature"]) == 64
+    known = METHODS[method].argument
+    assert isinstance(known, Record)
+    wider = record({**{field.key: field.type for field in known.fields}, "unknown": nat})
+    raw = encode((wider, nat), ({**{**SIGNING, **PUBLIC}[method], "unknown": 5}, 7))
+    answer = world.ask(subnet, method, raw=raw, cycles=FEE)
+    assert (answer.code, answer.refund) == (0, 0 if method in SIGNING else FEE)
+    if method in PUBLIC:
+        assert answer.value == world.ask(subnet, method, PUBLIC[method]).value
 
 
 @pytest.mark.spec("ic-sign_with_ecdsa")
