@@ -191,7 +191,7 @@ class SandboxController:
 
     def busy(self) -> bool:
         """Whether anything that was asked for hasn't been handed out yet."""
-        return bool(self._work.asked or self._work.waiting or self._compiling or self._ready)
+        return bool(self._work.asked or self._work.waiting or self._work.queries or self._compiling or self._ready)
 
     def pids(self, pool: str = "update") -> dict[CanisterId, int]:
         """Process of each canister that has one now."""
@@ -218,7 +218,7 @@ class SandboxController:
         return line
 
     def _queue(self, line: Line) -> None:
-        self._work.waiting.append(line)
+        self._work.wait(line)
         self._start_waiting()
 
     def _start_waiting(self) -> None:
@@ -283,7 +283,7 @@ class SandboxController:
         if self._fault_point is not None and line.process is not None:
             self._fault_point(point, line.process.pid)
         if line.tasks:
-            self._work.waiting.append(line)
+            self._work.wait(line)
         self._start_waiting()
 
     def _failed(self, line: Line, failure: SandboxFailure) -> None:

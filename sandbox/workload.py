@@ -20,20 +20,28 @@ class Workload:
     """Sandboxes that may compute at once."""
     waiting: deque[Line] = field(default_factory=deque)
     """Something is asked of them, but there is no room."""
+    queries: deque[Line] = field(default_factory=deque)
+    """The same of queries, which go last and leave rounds one sandbox, if there may be several."""
     asked: dict[Line, None] = field(default_factory=dict)
     """Something is asked of them, and under way."""
     _ahead: dict[Line, None] = field(default_factory=dict)
     """Were sent messages ahead, and perhaps have answered them by now."""
 
+    def wait(self, line: Line) -> None:
+        """Something is asked of this line."""
+        (self.queries if line.query else self.waiting).append(line)
+
     def next(self) -> Line | None:
         """The line that may begin now; one that computes already needs no further room."""
-        if not self.waiting or (self.waiting[0] not in self._ahead and not self._has_room()):
-            return None
-        return self.waiting.popleft()
+        if self.waiting:
+            return self.waiting.popleft() if self.waiting[0] in self._ahead or self._has_room() else None
+        if self.queries and self._has_room() and sum(line.query for line in self.asked) < max(self.most - 1, 1):
+            return self.queries.popleft()
+        return None
 
     def may_run_ahead(self, line: Line) -> bool:
         """Whether its sandbox may be sent messages that nobody has asked for yet: never at the cost of others."""
-        return not self.waiting and (line in self._ahead or line in self.asked or self._has_room())
+        return not self.waiting and not self.queries and (line in self._ahead or line in self.asked or self._has_room())
 
     def sent_ahead(self, line: Line) -> None:
         """Messages were sent ahead."""

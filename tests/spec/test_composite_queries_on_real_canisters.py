@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -410,19 +411,40 @@ def gather(node: SpecNode, *requests: QueryRequest) -> list[QueryReply]:
     return [done[request.cookie] for request in requests]
 
 
-def test_many_at_once(node: SpecNode) -> None:
-    """Queries of the same canisters side by side don't see one another."""
-    a, b = node.universal(Program().set_global(b"")), node.universal()
+def marked(callers: CanisterId, callee: CanisterId, count: int) -> list[QueryRequest]:
+    """Queries of one canister; each writes its mark, asks another canister, and tells what it finds then."""
     requests = []
-    for k in range(12):
+    for k in range(count):
         mark = bytes([65 + k])
         back = Program().reply(get_global().concat(argument()))
-        program = Program().set_global(get_global().concat(mark)) + ask(b, Program().reply(mark), on_reply=back)
-        requests.append(QueryRequest(cookie=k, sender=USER, receiver=a, method="composite_query", arg=bytes(program)))
-    replies = gather(node, *requests)
+        program = Program().set_global(get_global().concat(mark)) + ask(callee, Program().reply(mark), on_reply=back)
+        requests.append(QueryRequest(cookie=k, sender=USER, receiver=callers, method="composite_query", arg=bytes(program)))
+    return requests
+
+
+def test_many_at_once(node: SpecNode) -> None:
+    """Queries of the same canisters side by side don't see one another."""
+    a, b = node.universal(), node.universal()
+    replies = gather(node, *marked(a, b, 12))
     assert [reply.reply for reply in replies] == [bytes([65 + k]) * 2 for k in range(12)]
-    pids = node.controller.pids("query")
-    assert {a, b} <= set(pids)
+    assert {a, b} <= set(node.controller.pids("query"))
+
+
+def test_ways_of_running_change_nothing(sockets: Path) -> None:
+    """Fresh instances for every message, batches of one, and sandboxes that are evicted between two messages of a query."""
+    node = SpecNode(sockets, limits=LIMITS, reuse_instances=False, batch_size=1, max_sandboxes=2)
+    try:
+        a, b = node.universal(), node.universal()
+        replies = gather(node, *marked(a, b, 6))
+        assert [reply.reply for reply in replies] == [bytes([65 + k]) * 2 for k in range(6)]
+        look = Program().reply(memory_size().to_blob().concat(page_byte(3).to_blob()))
+        write = Program().drop(memory_grow(2)).set_page_byte(3, 9)
+        before = node.query(a, look).replied
+        changed = compose(node, a, write + ask(b, Program().reply(), on_reply=look)).replied
+        assert int.from_bytes(changed[:8], "little") == int.from_bytes(before[:8], "little") + 2
+        assert (before[8], changed[8]) == (0, 9)
+    finally:
+        node.close()
 
 
 @pytest.fixture
