@@ -555,6 +555,7 @@ def test_odd_forms_of_good_requests(client: RawClient, network: HttpNetwork) -> 
 
 
 @pytest.mark.spec("http-effective-subnet-id")
+@pytest.mark.spec("effective-subnet-ids")
 @pytest.mark.spec("http-effective-canister-id")
 def test_canisters_are_created_at_any_principal(client: RawClient, network: HttpNetwork) -> None:
     """At a canister of the subnet, at the subnet itself, and at the management canister for the first application subnet."""
