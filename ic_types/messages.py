@@ -14,6 +14,14 @@ from ic_types.reject import Payload
 from ic_types.units import CallbackId, Cycles, TimeNs
 
 
+@dataclass(frozen=True, slots=True)
+class CallerInfo:
+    """What a canister that signs for a user says about it. Spec: `sender_info`, checked by whoever opened the envelope."""
+
+    data: bytes
+    signer: CanisterId
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingress:
     """A call by a user, authenticated before it entered a batch."""
@@ -30,6 +38,7 @@ class Ingress:
     """Size of the signed envelope in bytes; the induction fee counts it."""
     effective_canister_id: CanisterId | None = None
     """Whom a management call is about; payer of its induction; None if it has none."""
+    caller_info: CallerInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

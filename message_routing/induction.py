@@ -69,7 +69,7 @@ def induct_ingress(port: IngressInduction, ingress: Ingress, now: TimeNs) -> boo
         why = _to_management(port, ingress) if port.routing.is_management(ingress.receiver) else _to_canister(port, ingress)
     if why is None:
         port.deadlines.add_ingress(ingress)
-        port.history.received(ingress.message_id, ingress.receiver, ingress.sender, now)
+        port.history.received(ingress.message_id, ingress.receiver, ingress.sender, now, ingress.expiry)
     else:
         fail(port.history, ingress, why, now)
     trace.emit("message_routing.induction.induct_ingress", ingress.message_id, "received" if why is None else why.message)
@@ -78,7 +78,14 @@ def induct_ingress(port: IngressInduction, ingress: Ingress, now: TimeNs) -> boo
 
 def fail(history: IngressHistory, ingress: Ingress, why: Reject, now: TimeNs) -> None:
     """The message won't be executed."""
-    status = IngressStatus(state=IngressState.REJECTED, receiver=ingress.receiver, sender=ingress.sender, time=now, reject=why)
+    status = IngressStatus(
+        state=IngressState.REJECTED,
+        receiver=ingress.receiver,
+        sender=ingress.sender,
+        time=now,
+        expiry=ingress.expiry,
+        reject=why,
+    )
     history.set(ingress.message_id, status)
 
 

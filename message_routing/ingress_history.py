@@ -1,13 +1,14 @@
 """What became of ingress messages: the statuses that `request_status` certifies.
 
-Rule module. Spec: abstract behaviour, "Request status" transitions; interface spec, "Request status". A terminal status is
-forgotten 300 s after it was reached; its payload earlier if all payloads together take too many bytes (status `done`).
+Rule module. Spec: abstract behaviour, "Respond to user request", "Update call request clean up"; interface spec, "Request
+status". A terminal status is forgotten 300 s after it was reached, and not before the message's expiry; its payload earlier if
+all payloads together take too many bytes (status `done`).
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from ic_types.fast_init import fast_init
@@ -17,6 +18,7 @@ from ic_types.units import NS_PER_SECOND, NumBytes, TimeNs
 from message_routing.queue_state import Canonical
 
 GIB = 1 << 30
+NEVER = TimeNs(0)
 
 
 class IngressState(Enum):
@@ -43,6 +45,8 @@ class IngressStatus:
     """Only this user may read it."""
     time: TimeNs
     """Batch time at which this status was set."""
+    expiry: TimeNs = NEVER
+    """Until then the message could come again, so it isn't forgotten."""
     reply: bytes = b""
     reject: Reject | None = None
 
@@ -61,7 +65,7 @@ class IngressStatus:
         if self.reject is not None:
             error = self.reject.error_code
             why = (int(self.reject.code), 0 if error is None else int(error), self.reject.message)
-        return (self.state.value, self.receiver, self.sender, self.time, self.reply, why)
+        return (self.state.value, self.receiver, self.sender, self.time, self.expiry, self.reply, why)
 
 
 class IngressHistory:
@@ -96,7 +100,7 @@ class IngressHistory:
         self.statuses[message_id] = status
         self._changed[message_id] = None
         if status.is_terminal:
-            due = TimeNs(status.time + self.ttl_ns)
+            due = max(TimeNs(status.time + self.ttl_ns), status.expiry)
             heapq.heappush(self._due, (due, message_id))
             size = status.payload_bytes()
             if size:
@@ -104,27 +108,25 @@ class IngressHistory:
                 self.payload_bytes = NumBytes(self.payload_bytes + size)
                 self._forget_payloads()
 
-    def received(self, message_id: bytes, receiver: CanisterId, sender: Principal, now: TimeNs) -> None:
+    def received(self, message_id: bytes, receiver: CanisterId, sender: Principal, now: TimeNs, expiry: TimeNs = NEVER) -> None:
         """The message was inducted."""
-        self.set(message_id, IngressStatus(state=IngressState.RECEIVED, receiver=receiver, sender=sender, time=now))
+        state = IngressState.RECEIVED
+        self.set(message_id, IngressStatus(state=state, receiver=receiver, sender=sender, time=now, expiry=expiry))
 
     def processing(self, message_id: bytes, now: TimeNs) -> None:
         """Its execution started; it may go on for long."""
         known = self.statuses[message_id]
-        status = IngressStatus(state=IngressState.PROCESSING, receiver=known.receiver, sender=known.sender, time=now)
-        self.set(message_id, status)
+        self.set(message_id, replace(known, state=IngressState.PROCESSING, time=now))
 
     def replied(self, message_id: bytes, reply: bytes, now: TimeNs) -> None:
         """The canister replied."""
         known = self.statuses[message_id]
-        status = IngressStatus(state=IngressState.REPLIED, receiver=known.receiver, sender=known.sender, time=now, reply=reply)
-        self.set(message_id, status)
+        self.set(message_id, replace(known, state=IngressState.REPLIED, time=now, reply=reply))
 
     def rejected(self, message_id: bytes, why: Reject, now: TimeNs) -> None:
         """A message that was inducted failed or was rejected."""
         known = self.statuses[message_id]
-        status = IngressStatus(state=IngressState.REJECTED, receiver=known.receiver, sender=known.sender, time=now, reject=why)
-        self.set(message_id, status)
+        self.set(message_id, replace(known, state=IngressState.REJECTED, time=now, reject=why))
 
     def prune(self, now: TimeNs) -> None:
         """Forget terminal statuses whose time is over; costs their number."""
@@ -152,9 +154,7 @@ class IngressHistory:
             _, message_id = heapq.heappop(self._payloads)
             old = self.statuses[message_id]
             self.payload_bytes = NumBytes(self.payload_bytes - old.payload_bytes())
-            self.statuses[message_id] = IngressStatus(
-                state=IngressState.DONE, receiver=old.receiver, sender=old.sender, time=old.time
-            )
+            self.statuses[message_id] = replace(old, state=IngressState.DONE, reply=b"", reject=None)
             self._changed[message_id] = None
 
     def check_invariants(self) -> None:

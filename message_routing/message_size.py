@@ -40,9 +40,11 @@ def digest(message: Ingress | Request | Response) -> bytes:
     parts: list[bytes]
     if type(message) is Ingress:
         effective = b"\x00" if message.effective_canister_id is None else b"\x01" + message.effective_canister_id
+        info = message.caller_info
+        signed = b"" if info is None else hashlib.sha256(info.data).digest() + info.signer
         text = f"{message.expiry},{message.raw_bytes}"
         head = [message.message_id, message.sender, message.receiver, message.method.encode(), message.arg]
-        parts = [b"ingress", *head, effective, text.encode()]
+        parts = [b"ingress", *head, effective, signed, text.encode()]
     elif type(message) is Request:
         numbers = (message.callback_id, message.payment, message.deadline_s, message.call_tree_depth, message.call_tree_start)
         text = ",".join(map(str, numbers))

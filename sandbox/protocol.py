@@ -13,6 +13,7 @@ from typing import TypeAlias
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types import wire
+from ic_types.messages import CallerInfo
 from ic_types.principal import CanisterId, Principal, SubnetId
 
 
@@ -57,6 +58,8 @@ class ExecutionInput:
     closure: Closure | None = None
     """The function to call, of REPLY, REJECT and CLEANUP."""
     caller: Principal = Principal(b"")
+    caller_info: CallerInfo | None = None
+    """What a canister that signs for the caller says about it; of users only."""
     arg: bytes = b""
     """Argument, or reply data of a REPLY."""
     reject_code: int = 0

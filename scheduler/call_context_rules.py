@@ -45,7 +45,7 @@ class Outbox(Protocol):
 def origin_of(call: Call) -> CallOrigin:
     """Whom the call's answer goes to."""
     if type(call) is Ingress:
-        return IngressOrigin(call.message_id, call.sender)
+        return IngressOrigin(call.message_id, call.sender, call.caller_info)
     if type(call) is Request:
         return CanisterOrigin(call.sender, call.callback_id, call.deadline_s)
     assert type(call) is SystemTask

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from ic_types.fast_init import fast_init
-from ic_types.messages import Ingress, Request, Response
+from ic_types.messages import CallerInfo, Ingress, Request, Response
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal
 from ic_types.reject import Reject
 from ic_types.units import CallbackId, CallContextId, Cycles, NumBytes, NumInstructions, TimeNs
@@ -39,6 +39,7 @@ class IngressOrigin:
 
     message_id: bytes
     sender: Principal
+    caller_info: CallerInfo | None = None
 
 
 @fast_init

@@ -15,7 +15,16 @@ from sandbox.execution_state import ExecutionState
 from sandbox.protocol import Closure, EntryPoint, ExecutionContext, ExecutionInput
 from scheduler import error_texts
 from scheduler.call_context_rules import Call, caller_of
-from scheduler.canister import Callback, CallContext, Canister, CanisterOrigin, RunStatus, SystemOrigin, SystemTask
+from scheduler.canister import (
+    Callback,
+    CallContext,
+    Canister,
+    CanisterOrigin,
+    IngressOrigin,
+    RunStatus,
+    SystemOrigin,
+    SystemTask,
+)
 from scheduler.core import Core
 
 CLEANUP_PERCENT = 5
@@ -138,6 +147,7 @@ def call_input(call: Call, method: Method, time_ns: int) -> ExecutionInput:
         entry=method.entry,
         method=call.method,
         caller=call.sender,
+        caller_info=call.caller_info if type(call) is Ingress else None,
         arg=call.arg,
         # queries have no deadline, even when they are called replicated
         deadline_ns=call.deadline_s * NS_PER_SECOND if type(call) is Request and method.entry is EntryPoint.UPDATE else 0,
@@ -161,6 +171,7 @@ def callback_input(core: Core, response: Response, callback: Callback, context: 
         entry=EntryPoint.REPLY if replied else EntryPoint.REJECT,
         closure=callback.on_reply if replied else callback.on_reject,
         caller=caller_of(origin),
+        caller_info=origin.caller_info if type(origin) is IngressOrigin else None,
         arg=payload.data if type(payload) is Reply else b"",
         reject_code=int(payload.code) if type(payload) is Reject else 0,
         reject_message=payload.message if type(payload) is Reject else "",
@@ -181,6 +192,7 @@ def cleanup_input(response: Response, closure: Closure, context: CallContext, ti
         entry=EntryPoint.CLEANUP,
         closure=closure,
         caller=caller_of(origin),
+        caller_info=origin.caller_info if type(origin) is IngressOrigin else None,
         reject_code=int(response.payload.code) if type(response.payload) is Reject else 0,
         deadline_ns=origin.deadline_s * NS_PER_SECOND if type(origin) is CanisterOrigin else 0,
         time_ns=time_ns,

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types.errors import SandboxFailure
+from ic_types.messages import CallerInfo
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal
 from ic_types.reject import ErrorCode, Payload, Reject, Reply, reject
 from ic_types.units import TimeNs
@@ -42,6 +43,7 @@ class QueryRun:
     """Certificate of the root canister's certified data at that height."""
     limits: SubnetLimits
     fees: CyclesCostSchedule
+    caller_info: CallerInfo | None = None
     instructions_left: int = field(init=False)
     stats: dict[CanisterId, QueryStats] = field(default_factory=dict)
     """By canister, in the order of their first query."""
@@ -107,7 +109,7 @@ def run_method(
     """Run a method of a canister that can; only the root query has a data certificate."""
     assert canister.execution is not None, "a method was found"
     composite = method in method_table(canister.execution).composite_queries
-    context = QueryContext(canister, caller, call, own_fork=composite)
+    context = QueryContext(canister, caller, call, run.caller_info if call is None else None, own_fork=composite)
     run.open.append(context)
     limit, certificate = run.message_limit(), run.data_certificate if call is None else None
     ended = yield from context.run_method(method, arg, run.time, limit, certificate, run.limits)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from configs.limits import SubnetLimits
+from ic_types.messages import CallerInfo
 from ic_types.principal import CanisterId, Principal
 from ic_types.reject import Payload, Reject
 from ic_types.units import TimeNs
@@ -38,6 +39,8 @@ class QueryContext:
     caller: Principal
     call: OutgoingCall | None
     """Which call of the context above this answers; None at the root."""
+    info: CallerInfo | None
+    """What is known of the user; of the root only."""
     own_fork: bool
     """A composite query, whose changes last until it has answered."""
     execution: ExecutionState = field(init=False)
@@ -105,6 +108,8 @@ class QueryContext:
         callbacks = limits.callback_soft_limit - len(self.calls) if self.own_fork else 0
         seen = replace(self.canister, execution=self.execution) if self.own_fork else self.canister
         context = query_messages.query_context(seen, callbacks=callbacks, instructions=self.instructions)
+        if self.info is not None:
+            message = replace(message, caller_info=self.info)
         answer = yield RunMessage(self.canister_id, self.execution, message, context, own_fork=self.own_fork)
         assert type(answer) is Finished or type(answer) is Trapped, "queries aren't sliced"
         instructions = min(answer.instructions + self._page_charge(answer, limits), message.instruction_limit)

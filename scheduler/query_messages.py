@@ -103,6 +103,7 @@ def inspect_message(canister: Canister, call: Ingress, time: TimeNs, limits: Sub
         entry=EntryPoint.INSPECT_MESSAGE,
         method=call.method,
         caller=call.sender,
+        caller_info=call.caller_info,
         arg=call.arg,
         replicated=False,
         time_ns=time,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ic_types import wire
+from ic_types.messages import CallerInfo
 from ic_types.principal import CanisterId, Principal, SubnetId
 from subnet.protocol import NetworkRecord, Refusal
 
@@ -262,6 +263,7 @@ class Query:
     """Canister or subnet of the URL, whose subnet is asked; by default the receiver's."""
     request_id: bytes = b""
     """Of the signed request; the node signs its answer to it."""
+    caller_info: CallerInfo | None = None
 
 
 @wire.message

@@ -13,7 +13,7 @@ from configs.limits import SubnetLimits
 from ic_types import wire
 from ic_types.chain_keys.registry import ChainKeyRecord
 from ic_types.consensus_calls import ConsensusAnswer, OutcallRequest, SignatureRequest
-from ic_types.messages import Ingress
+from ic_types.messages import CallerInfo, Ingress
 from ic_types.principal import CanisterId, NodeId, Principal, SubnetId
 from ic_types.query_statistics import QueryStatsPayload
 from subnet.account import SubnetAccount
@@ -245,6 +245,7 @@ class QueryRequest:
     arg: bytes
     request_id: bytes = b""
     """Of the signed request: the node signs its answer to it; empty: the answer isn't signed."""
+    caller_info: CallerInfo | None = None
 
 
 @wire.message

@@ -32,24 +32,24 @@ def msg_caller_copy(s: MessageState, dst: int, offset: int, size: int) -> None:
     s.copy_to_canister("msg_caller_copy", "id", dst, offset, size, s.input.caller)
 
 
-def msg_caller_info_data_size(_s: MessageState) -> int:
-    """Length of what a canister signature says of the caller: none are accepted here, so 0."""
-    return 0
+def msg_caller_info_data_size(s: MessageState) -> int:
+    """Length of what a canister that signs for the caller says about it; 0 if there is none."""
+    return len(_caller_info_data(s))
 
 
 def msg_caller_info_data_copy(s: MessageState, dst: int, offset: int, size: int) -> None:
-    """Copy a part of what a canister signature says of the caller."""
-    s.copy_to_canister("msg_caller_info_data_copy", "data", dst, offset, size, b"")
+    """Copy a part of what a canister that signs for the caller says about it."""
+    s.copy_to_canister("msg_caller_info_data_copy", "data", dst, offset, size, _caller_info_data(s))
 
 
-def msg_caller_info_signer_size(_s: MessageState) -> int:
-    """Length of the id of the canister that signed for the caller: 0, as above."""
-    return 0
+def msg_caller_info_signer_size(s: MessageState) -> int:
+    """Length of the id of the canister that signs for the caller; 0 if there is none."""
+    return len(_caller_info_signer(s))
 
 
 def msg_caller_info_signer_copy(s: MessageState, dst: int, offset: int, size: int) -> None:
     """Copy a part of the id of the canister that signed for the caller."""
-    s.copy_to_canister("msg_caller_info_signer_copy", "signer", dst, offset, size, b"")
+    s.copy_to_canister("msg_caller_info_signer_copy", "signer", dst, offset, size, _caller_info_signer(s))
 
 
 def msg_reject_code(s: MessageState) -> int:
@@ -136,6 +136,16 @@ def msg_reject(s: MessageState, src: int, size: int) -> None:
         raise contract_violation("ic0.msg_reject: invalid UTF-8 string provided") from None
     s.response = RejectMessage(text)
     s.replied = True
+
+
+def _caller_info_data(s: MessageState) -> bytes:
+    info = s.input.caller_info
+    return b"" if info is None else info.data
+
+
+def _caller_info_signer(s: MessageState) -> bytes:
+    info = s.input.caller_info
+    return b"" if info is None else info.signer
 
 
 def _already_replied(name: str) -> Exception:

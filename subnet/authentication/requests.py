@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ic_types.envelope import CALL, REQUEST_DOMAIN, Envelope, SignedDelegation, read_envelope
 from ic_types.errors import CertificationError, EnvelopeError
-from ic_types.messages import Ingress
+from ic_types.messages import CallerInfo, Ingress
 from ic_types.principal import ANONYMOUS, CanisterId, Principal
 from ic_types.units import TimeNs
 from subnet.authentication.signatures import signing_canister, verify
@@ -90,7 +90,14 @@ def open_call(
     return Ingress(
         message_id=envelope.request_id, sender=envelope.sender, receiver=envelope.receiver, method=envelope.method,
         arg=envelope.arg, expiry=TimeNs(envelope.expiry), raw_bytes=len(raw), effective_canister_id=effective_canister_id,
+        caller_info=caller_info(envelope),
     )  # fmt: skip
+
+
+def caller_info(envelope: Envelope) -> CallerInfo | None:
+    """What a canister learns of the sender of an authenticated request beside its principal."""
+    info = envelope.sender_info
+    return None if info is None else CallerInfo(info.info, info.signer)
 
 
 def _follow(envelope: Envelope, now: int, root_key: bytes) -> tuple[bytes, Permits]:

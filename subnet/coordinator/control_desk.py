@@ -243,6 +243,7 @@ class ControlDesk:
             method=request.method,
             arg=request.arg,
             request_id=request.request_id,
+            caller_info=request.caller_info,
         )
         self._coordinator.relay.ask(subnet, question, self._passer(address), self._node(subnet, request.node_index))
 

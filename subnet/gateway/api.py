@@ -13,7 +13,7 @@ from ic_types.envelope import QUERY, READ_STATE, Envelope, read_envelope
 from ic_types.errors import CandidError, EnvelopeError
 from ic_types.principal import ANONYMOUS, MANAGEMENT_CANISTER, Principal
 from subnet import control_protocol as cp
-from subnet.authentication.requests import Permits, authenticate, check_expiry
+from subnet.authentication.requests import Permits, authenticate, caller_info, check_expiry
 from subnet.certification.read_state import ReadRefused, check_size
 from subnet.gateway.boundary import FLAT, PLAIN, SHARDED, Boundary
 from subnet.gateway.replies import HttpError, HttpReply, cbor_reply
@@ -107,6 +107,7 @@ class Api:
             arg=envelope.arg,
             effective_id=endpoint.effective_id,
             request_id=envelope.request_id,
+            caller_info=caller_info(envelope),
         )
         answer = await self.boundary.line.ask(question, QueryReply)
         fields: dict[str, object] = {"status": answer.status}

@@ -243,6 +243,7 @@ class Replica:
             data_certificate=certified.data_certificate(request.receiver),
             limits=self.state.limits,
             fees=self.state.fees,
+            caller_info=request.caller_info,
         )
         payload = yield from execute_query(run, request.sender, request.method, request.arg)
         self.collector.count(run.stats)

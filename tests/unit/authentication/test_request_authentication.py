@@ -10,9 +10,10 @@ import pytest
 from ic_types import bls
 from ic_types.envelope import CALL, QUERY, READ_STATE, Envelope, read_envelope
 from ic_types.errors import EnvelopeError
+from ic_types.messages import CallerInfo
 from ic_types.principal import MANAGEMENT_CANISTER, Principal
 from ic_types.request_id import hash_of_map
-from subnet.authentication.requests import authenticate
+from subnet.authentication.requests import authenticate, caller_info
 from tests.support.raw_http import Key, delegation, envelope
 from tests.unit.authentication.test_signature_schemes import ROOT_KEY, SIGNER, Signer, canister
 
@@ -123,12 +124,15 @@ def from_canister(signer: Signer, info: dict[str, Any] | None = None) -> Envelop
     return read_envelope(cbor2.dumps(raw), CALL)
 
 
+@pytest.mark.spec("initiating-canister-calls", condition=5)
 def test_canisters_sign_for_their_users() -> None:
     """With and without what they say about the user; who else says it isn't believed."""
     signer = canister()
     good = {"info": b"name: Alice", "signer": bytes(SIGNER), "sig": signer[1](b"\x0eic-sender-info" + b"name: Alice")}
     authenticate(from_canister(signer), NOW, ROOT_KEY)
     authenticate(from_canister(signer, good), NOW, ROOT_KEY)
+    assert caller_info(from_canister(signer)) is None
+    assert caller_info(from_canister(signer, good)) == CallerInfo(b"name: Alice", SIGNER)
     for change, words in (
         ({"signer": bytes(HERE)}, "is not canister"),
         ({"info": b"name: Bob"}, "not in the tree"),
