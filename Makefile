@@ -71,6 +71,9 @@ test-sandbox: $(STAMP) ## every test of sandboxes: modules, metering, System API
 model: $(STAMP) ## random actions on two subnets, each step compared with a model of the specification (MINUTES=N SEED=S)
 	@$(BIN)/python -m tests.spec_model --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
+matrix: $(STAMP) ## every scenario near and far, on 1 and 4 nodes, sliced and not, with sandboxes killed (SEED=S)
+	@$(BIN)/python -m tests.scenarios $(if $(SEED),--seed $(SEED))
+
 chaos: $(STAMP) ## kill sandboxes at every fault point and compare hashes with an undisturbed run
 	@$(BIN)/python -m tests.chaos
 

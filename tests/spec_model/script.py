@@ -5,7 +5,6 @@ A script is a tuple of acts. Canisters are named by their places in the test's l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -214,8 +213,3 @@ def cleanup_of(act: CallCanister | Manage, places: Places) -> Program | None:
     if isinstance(act, CallCanister) and act.on_cleanup is not None:
         return compiled(act.on_cleanup, places)
     return None
-
-
-def stale_slots(scripts: Sequence[int]) -> bool:
-    """Whether callbacks kept in these slots can still be looked up after an upgrade: the universal canister's table has 8."""
-    return all(slot < 8 for slot in scripts)
