@@ -303,6 +303,7 @@ class Conversation:
             reuse_instance=execution.module.reuse_safe and self.reuse_instances,
             tracking=self.tracking,
             global_exports=tuple(info.export for info in execution.module.globals),
+            heap_pages_max=execution.module.heap_pages_max,
         )
 
     def _execute(self, batch: tuple[ExecutionInput, ...], context: ExecutionContext | None) -> Execute:

@@ -16,6 +16,7 @@ from wasmtime import _bindings, _ffi
 
 from ic_types.errors import SandboxFailure
 from ic_types.units import WASM_PAGE_BYTES
+from sandbox.engine_types import define, direct, imports_of
 from sandbox.host_functions import HostFunctions, signature
 from sandbox.system_api.traps import (
     HEAP_OUT_OF_BOUNDS,
@@ -45,24 +46,16 @@ _TRAPS: Final = {
 _BAD_SIGNATURE: Final = "function invocation does not match its signature"
 
 
-def _direct(name: str, result: Any, *arguments: Any) -> Any:
-    # PYFUNCTYPE keeps the interpreter lock, which nobody else in this process wants.
-    return ctypes.PYFUNCTYPE(result, *arguments)((name, _ffi.dll))
-
-
-_call = _direct("wasmtime_func_call_unchecked", c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p)
-_global_get = _direct("wasmtime_global_get", None, c_void_p, c_void_p, c_void_p)
-_global_set = _direct("wasmtime_global_set", c_void_p, c_void_p, c_void_p, c_void_p)
-_memory_data = _direct("wasmtime_memory_data", c_void_p, c_void_p, c_void_p)
-_memory_size = _direct("wasmtime_memory_data_size", c_size_t, c_void_p, c_void_p)
-_memory_grow = _direct("wasmtime_memory_grow", c_void_p, c_void_p, c_void_p, c_uint64, c_void_p)
-_table_get = _direct("wasmtime_table_get", c_bool, c_void_p, c_void_p, c_uint64, c_void_p)
-_trap_new = _direct("wasmtime_trap_new", c_void_p, ctypes.c_char_p, c_size_t)
-_trap_code = _direct("wasmtime_trap_code", c_bool, c_void_p, c_void_p)
-_trap_delete = _direct("wasm_trap_delete", None, c_void_p)
-
-
-_NO_FINALIZER = ctypes.CFUNCTYPE(None, c_void_p)(0)
+_call = direct("wasmtime_func_call_unchecked", c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p)
+_global_get = direct("wasmtime_global_get", None, c_void_p, c_void_p, c_void_p)
+_global_set = direct("wasmtime_global_set", c_void_p, c_void_p, c_void_p, c_void_p)
+_memory_data = direct("wasmtime_memory_data", c_void_p, c_void_p, c_void_p)
+_memory_size = direct("wasmtime_memory_data_size", c_size_t, c_void_p, c_void_p)
+_memory_grow = direct("wasmtime_memory_grow", c_void_p, c_void_p, c_void_p, c_uint64, c_void_p)
+_table_get = direct("wasmtime_table_get", c_bool, c_void_p, c_void_p, c_uint64, c_void_p)
+_trap_new = direct("wasmtime_trap_new", c_void_p, ctypes.c_char_p, c_size_t)
+_trap_code = direct("wasmtime_trap_code", c_bool, c_void_p, c_void_p)
+_trap_delete = direct("wasm_trap_delete", None, c_void_p)
 
 
 def new_trap() -> int:
@@ -76,27 +69,17 @@ class Program:
     Raises: SandboxFailure when the artefact can't be loaded or needs an import that doesn't exist.
     """
 
-    def __init__(
-        self, engine: wasmtime.Engine, artefact: int, host: HostFunctions, global_exports: tuple[str, ...] = ()
-    ) -> None:
-        self.engine, self.host = engine, host
+    def __init__(self, engine: wasmtime.Engine, artefact: int, host: HostFunctions, global_exports: tuple[str, ...]) -> None:
+        """`global_exports`: names of the globals that persist, in the node's order."""
+        self.engine, self.host, self.globals = engine, host, global_exports
         try:
             self.module = _load(engine, artefact)
-            wanted = {(i.module, i.name or "") for i in self.module.imports}
             self.linker = wasmtime.Linker(engine)
-            for namespace, call, callback in host.imports(wanted):
-                _define(self.linker, namespace, call.name, signature(call, wide=host.state.wasm64), callback)
+            for namespace, call, callback in host.imports(imports_of(self.module)):
+                define(self.linker, namespace, call.name, signature(call, wide=host.state.wasm64), callback)
             self.instances = self.linker.instantiate_pre(self.module)
         except wasmtime.WasmtimeError as error:
             raise SandboxFailure(f"the compiled module can't be loaded: {error}") from error
-        types = {export.name: export.type for export in self.module.exports}
-        self.functions = [name for name, kind in types.items() if isinstance(kind, wasmtime.FuncType)]
-        mutable = [name for name, kind in types.items() if isinstance(kind, wasmtime.GlobalType) and kind.mutable]
-        self.budgets = [name for name in _BUDGETS if name in mutable]
-        self.globals = global_exports or tuple(name for name in mutable if name not in _BUDGETS)
-        heap = types.get("memory")
-        self.heap_limit_bytes = _limit_bytes(heap) if isinstance(heap, wasmtime.MemoryType) else 0
-        self.has_stable = "stable_memory" in types
 
 
 def _load(engine: wasmtime.Engine, artefact: int) -> wasmtime.Module:
@@ -105,29 +88,6 @@ def _load(engine: wasmtime.Engine, artefact: int) -> wasmtime.Module:
         return wasmtime.Module.deserialize_file(engine, f"/proc/self/fd/{artefact}")
     except (wasmtime.WasmtimeError, OSError):
         return wasmtime.Module.deserialize(engine, os.pread(artefact, os.lseek(artefact, 0, os.SEEK_END), 0))
-
-
-def _limit_bytes(kind: wasmtime.MemoryType) -> int:
-    limits = kind.limits
-    return (limits.max if limits.max is not None else 65536) * WASM_PAGE_BYTES
-
-
-def _define(linker: wasmtime.Linker, namespace: str, name: str, types: tuple[list[str], list[str]], callback: Any) -> None:
-    values = {"i32": wasmtime.ValType.i32, "i64": wasmtime.ValType.i64}
-    kind = wasmtime.FuncType([values[t]() for t in types[0]], [values[t]() for t in types[1]])
-    error = _ffi.wasmtime_linker_define_func_unchecked(
-        linker.ptr(),
-        ctypes.create_string_buffer(namespace.encode()),
-        len(namespace),
-        ctypes.create_string_buffer(name.encode()),
-        len(name),
-        kind.ptr(),
-        ctypes.cast(callback, _bindings.wasmtime_func_unchecked_callback_t),
-        None,
-        _NO_FINALIZER,
-    )
-    if error:
-        raise wasmtime.WasmtimeError._from_ptr(error)
 
 
 class Memory:
@@ -179,9 +139,11 @@ class Instance:
         self._trap = c_void_p()
         self._trap_at = ctypes.addressof(self._trap)
         self._globals = [self._extern(name) for name in program.globals]
+        if None in self._globals:
+            raise SandboxFailure("the compiled module lacks a global that persists")
         self._globals_at = [self._global(extern) for extern in self._globals]
-        self._budgets: dict[str, Any] = {name: self._extern(name) for name in program.budgets}
-        self._budgets_at: dict[str, int] = {name: ctypes.addressof(extern.of) for name, extern in self._budgets.items()}
+        self._budgets = [(name, self._extern(name)) for name in _BUDGETS]
+        self._budgets_at = {name: ctypes.addressof(extern.of) for name, extern in self._budgets if extern is not None}
         self._counter_at = self._budgets_at.get(COUNTER, 0)
         self._table = self._extern("table")
         self.heap, self.stable, self.bytemap = (self._memory(n) for n in ("memory", "stable_memory", "stable_bytemap_memory"))

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from ctypes import c_bool, c_uint64, c_void_p, cast
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 import wasmtime
-from wasmtime import _ffi as ffi
+
+from sandbox.engine_types import direct
 
 MIB, GIB = 1 << 20, 1 << 30
 MEMORY_RESERVATION = 512 * GIB
 """Address space of each linear memory, at least the largest stable memory that a topology may ask for."""
 MAX_WASM_STACK = 5 * MIB
 """As the replica's; the main stack of 8 MiB holds it, the interpreter below and host functions above."""
+_OPTIMISE_FOR_SPEED = 1
+_ON = ("wasm_bulk_memory", "wasm_reference_types", "wasm_multi_value", "wasm_simd", "wasm_memory64")
 _OFF = (
     "wasm_threads",
     "wasm_tail_call",
@@ -53,24 +58,34 @@ def fingerprint() -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
+def _settings() -> list[tuple[Any, int]]:
+    """(setter, value); made once, in the parent of all sandboxes."""
+    flags = dict.fromkeys(_ON, True) | dict.fromkeys(_OFF, False)
+    flags |= {"parallel_compilation": False, "cranelift_nan_canonicalization": True}
+    flags |= {"memory_may_move": False, "memory_init_cow": False}
+    numbers = {
+        "cranelift_opt_level": _OPTIMISE_FOR_SPEED,
+        # The engine refuses a wasm stack larger than the async one, although nothing here is async.
+        "async_stack_size": MAX_WASM_STACK + MIB,
+        "max_wasm_stack": MAX_WASM_STACK,
+        "memory_reservation": MEMORY_RESERVATION,
+    }
+    made = [(_setter(name, c_bool), value) for name, value in flags.items()]
+    return made + [(_setter(name, c_uint64), number) for name, number in numbers.items()]
+
+
+def _setter(name: str, kind: Any) -> Any:
+    return direct(f"wasmtime_config_{name}_set", None, c_void_p, kind)
+
+
+_SETTINGS = _settings()
+_set_multi_memory = _setter("wasm_multi_memory", c_bool)
+
+
 def _config(multi_memory: bool) -> wasmtime.Config:
     config = wasmtime.Config()
-    config.cranelift_opt_level = "speed"
-    config.parallel_compilation = False
-    config.wasm_bulk_memory = True
-    config.wasm_reference_types = True
-    config.wasm_multi_value = True
-    config.wasm_simd = True
-    config.wasm_memory64 = True
-    config.wasm_multi_memory = multi_memory
-    for feature in _OFF:
-        setattr(config, feature, False)
-    raw = config.ptr()
-    ffi.wasmtime_config_cranelift_nan_canonicalization_set(raw, True)
-    # The engine refuses a wasm stack larger than the async one, although nothing here is async.
-    ffi.wasmtime_config_async_stack_size_set(raw, MAX_WASM_STACK + MIB)
-    config.max_wasm_stack = MAX_WASM_STACK
-    ffi.wasmtime_config_memory_reservation_set(raw, MEMORY_RESERVATION)
-    ffi.wasmtime_config_memory_may_move_set(raw, False)
-    ffi.wasmtime_config_memory_init_cow_set(raw, False)
+    raw = cast(config.ptr(), c_void_p)
+    for put, value in _SETTINGS:
+        put(raw, value)
+    _set_multi_memory(raw, multi_memory)
     return config

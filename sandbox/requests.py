@@ -50,7 +50,9 @@ class Open:
     tracking: bool
     """False for queries: pages aren't reported, everything is rolled back after each message."""
     global_exports: tuple[str, ...] = ()
-    """`GlobalInfo.export` in ModuleInfo order; empty: the mutable globals in the order of the module's exports."""
+    """`GlobalInfo.export` in ModuleInfo order."""
+    heap_pages_max: int = 1 << 16
+    """Wasm pages that the heap can grow to."""
 
 
 @wire.message

@@ -68,6 +68,7 @@ class Runner:
         self.state = state = MessageState(request.environment, self, wasm64=request.wasm64)
         host = HostFunctions(state, new_trap, {"out_of_instructions": self._out_of_instructions})
         self._program = Program(make_engine(), artefact, host, request.global_exports)
+        self._heap_limit = request.heap_pages_max * WASM_PAGE_BYTES
         self._heap, self._stable = MappedMemory(heap), MappedMemory(stable)
         self._heap.redraw(request.heap.runs)
         self._stable.redraw(request.stable.runs)
@@ -91,7 +92,7 @@ class Runner:
             self._heap.attach(instance.heap.base)
             if self._heap_pages:
                 self._detector.watch(instance.heap.base, self._heap_pages * WASM_PAGE_BYTES)
-            whole = (ctypes.c_char * program.heap_limit_bytes).from_address(instance.heap.base)
+            whole = (ctypes.c_char * self._heap_limit).from_address(instance.heap.base)
             state.heap = memoryview(whole).cast("B")
         if instance.stable is not None:
             instance.stable.grow_to(self._stable_pages)

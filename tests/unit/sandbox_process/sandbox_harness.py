@@ -163,6 +163,7 @@ class Harness:
                 reuse_instance=info.reuse_safe if reuse is None else reuse,
                 tracking=tracking,
                 global_exports=tuple(g.export for g in info.globals),
+                heap_pages_max=info.heap_pages_max,
             )
         )
         assert isinstance(opened, Opened), opened

@@ -30,6 +30,7 @@ from sandbox.requests import (
 
 pytestmark = pytest.mark.slow
 TIMEOUT_MS = 60_000
+ONE_GLOBAL = {"globals": (0,), "global_exports": ("__persistent_mutable_global_0",)}
 
 
 CHILD = """
@@ -114,7 +115,7 @@ def node() -> Iterator[Node]:
 def test_execute_and_reset_over_zeromq(node: Node, compiled: int) -> None:
     """A confined sandbox executes a batch, traps, is reset, opens again and ends when told to."""
     heap, stable = NodeMemory(1), NodeMemory(0)
-    opened = node.open(compiled, heap, stable, globals=(0,))
+    opened = node.open(compiled, heap, stable, **ONE_GLOBAL)
     assert opened.lacking == ()
     inputs = (message("add", arg=number(5)), message("fail"))
     reply = node.ask(Execute(cookie=2, inputs=inputs, context=CONTEXT))
@@ -129,7 +130,7 @@ def test_execute_and_reset_over_zeromq(node: Node, compiled: int) -> None:
     assert isinstance(done, ResetDone)
     reply = node.ask(Execute(cookie=4, inputs=(message("add", arg=number(1)),), context=CONTEXT))
     assert reply.answers[0].response == ReplyData(number(6))
-    node.open(compiled, NodeMemory(1), NodeMemory(0), globals=(0,))
+    node.open(compiled, NodeMemory(1), NodeMemory(0), **ONE_GLOBAL)
     reply = node.ask(Execute(cookie=5, inputs=(message("add", arg=number(1)),), context=CONTEXT))
     assert reply.answers[0].response == ReplyData(number(1))
     node.send(Close(6))
@@ -138,7 +139,7 @@ def test_execute_and_reset_over_zeromq(node: Node, compiled: int) -> None:
 
 def test_sandbox_ends_with_the_unix_socket(node: Node, compiled: int) -> None:
     """A sandbox whose node is gone leaves by itself."""
-    node.open(compiled, NodeMemory(1), NodeMemory(0), globals=(0,))
+    node.open(compiled, NodeMemory(1), NodeMemory(0), **ONE_GLOBAL)
     node.unix.close()
     assert node.ended() == 0
 
