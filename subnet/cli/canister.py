@@ -113,6 +113,9 @@ def install(canister: str, wasm: str, arg: str | None, **options: Any) -> None:
 @_command()
 @_install_options
 @click.option("--heap", type=click.Choice(("keep", "replace")), help="What becomes of the heap (default: as the module says).")
+@click.option(
+    "--skip-pre-upgrade", is_flag=True, help="Don't run canister_pre_upgrade, as when it traps; what it would save is lost."
+)
 @click.option("--allow-incompatible", is_flag=True, help="Even if callers of the present service would break.")
 def upgrade(canister: str, wasm: str, arg: str | None, **options: Any) -> None:
     """Install the module WASM in place of CANISTER's code; stable memory is kept."""
@@ -122,7 +125,8 @@ def upgrade(canister: str, wasm: str, arg: str | None, **options: Any) -> None:
         if not options["allow_incompatible"] and (warning := check_upgrade(one, canister, module.did)) is not None:
             click.echo(f"icsim: {warning}", err=True)
         keep = {None: None, "keep": True, "replace": False}[options["heap"]]
-        canister_admin.install(one, canister_id, module.wasm, raw, "upgrade", keep)
+        skip = True if options["skip_pre_upgrade"] else None
+        canister_admin.install(one, canister_id, module.wasm, raw, "upgrade", keep_heap=keep, skip_pre_upgrade=skip)
         _done(one, canister_id, options, "upgraded")
 
 

@@ -47,7 +47,14 @@ def create(
 
 
 def install(
-    session: Session, canister_id: CanisterId, wasm: bytes, arg: bytes, mode: str, keep_heap: bool | None = None
+    session: Session,
+    canister_id: CanisterId,
+    wasm: bytes,
+    arg: bytes,
+    mode: str,
+    *,
+    keep_heap: bool | None = None,
+    skip_pre_upgrade: bool | None = None,
 ) -> None:
     """Install code; mode is install, reinstall or upgrade.
 
@@ -58,7 +65,7 @@ def install(
         if keep_heap is None and KEEPS_HEAP in metadata_names(wasm):
             keep_heap = True
         persistence = {None: None, True: {"keep": None}, False: {"replace": None}}[keep_heap]
-        chosen = {mode: {"skip_pre_upgrade": None, "wasm_memory_persistence": persistence}}
+        chosen = {mode: {"skip_pre_upgrade": skip_pre_upgrade, "wasm_memory_persistence": persistence}}
     if len(wasm) + len(arg) <= LARGEST_MESSAGE:
         argument = {"mode": chosen, "canister_id": canister_id, "wasm_module": wasm, "arg": arg}
         session.manage("install_code", argument, canister_id)

@@ -8,6 +8,7 @@ from ic_types.candid import subtyping
 from ic_types.candid import types as t
 from ic_types.candid.decoder import decode
 from ic_types.candid.encoder import encode
+from ic_types.candid.text import encode_text
 from ic_types.candid.values import FuncRef, Some
 from ic_types.errors import CandidError
 from ic_types.principal import Principal
@@ -173,6 +174,32 @@ def test_a_malformed_message_is_refused(raw: bytes | str, types: list[t.Type], m
     with pytest.raises(CandidError) as caught:
         decode(raw if isinstance(raw, bytes) else didl(raw), types)
     assert message in str(caught.value)
+
+
+FIXED = {
+    t.nat8: (0, (1 << 8) - 1), t.nat16: (0, (1 << 16) - 1), t.nat32: (0, (1 << 32) - 1), t.nat64: (0, (1 << 64) - 1),
+    t.int8: (-(1 << 7), (1 << 7) - 1), t.int16: (-(1 << 15), (1 << 15) - 1), t.int32: (-(1 << 31), (1 << 31) - 1),
+    t.int64: (-(1 << 63), (1 << 63) - 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FIXED, ids=str)
+def test_numbers_of_fixed_size_have_their_range(kind: t.Prim) -> None:
+    """Both ends read and write, in text too, one beyond doesn't; other types don't read at it, but as null at its opt."""
+    for number in FIXED[kind]:
+        raw = encode([kind], [number])
+        assert raw == b"DIDL\0\1" + bytes([kind.opcode & 0x7F]) + number.to_bytes(kind.size, "little", signed=number < 0)
+        assert decode(raw, [kind]) == [number]
+        assert encode_text(f"({number} : {kind})") == encode_text(f"({number})", [kind]) == raw
+        beyond = number + (1 if number > 0 else -1)
+        with pytest.raises(CandidError, match="is outside"):
+            encode_text(f"({beyond})", [kind])
+    for other in (*FIXED, t.nat, t.int_, t.float64, t.text, t.null):
+        raw = encode([other], ["" if other is t.text else None if other is t.null else 1])
+        assert decode(raw, [t.opt(kind)]) == [1 if other is kind else None]
+        if other is not kind:
+            with pytest.raises(CandidError, match=f"argument 0: expected {kind}, found {other}"):
+                decode(raw, [kind])
 
 
 LONG_NAME = b"\x6a\0\0\0\x69\x02\xc0\x84\x3d" + b"b" * 1_000_000 + b"\0\x01a\0\0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -143,6 +144,18 @@ def test_a_message_prints_without_its_types(case: tuple[list[t.Type], tuple[obje
     kinds, given_values = case
     _, nodes = parse_args(to_text(encode(kinds, given_values)), "printed")
     assert len(nodes) == len(kinds)
+
+
+@given(ARGUMENTS, st.integers(0, 255))
+@settings(deadline=None, max_examples=100)
+def test_a_message_has_one_end(case: tuple[list[t.Type], tuple[object, ...]], byte: int) -> None:
+    """Cut off anywhere or with a byte too many it is refused: read at its types, at its own, and skipped."""
+    kinds, given_values = case
+    raw = encode(kinds, given_values)
+    for expected in (kinds, None, []):
+        for wrong in (*(raw[:size] for size in range(len(raw))), raw + bytes([byte])):
+            with pytest.raises(CandidError):
+                decode(wrong, expected)
 
 
 @given(st.binary(max_size=80), st.lists(TYPES, max_size=2))
