@@ -62,6 +62,7 @@ def test_without_the_hook_everything_is_accepted(node: SpecNode) -> None:
 @pytest.mark.spec("ic0.msg_arg_data_copy")
 @pytest.mark.spec("ic0.msg_method_name_copy")
 @pytest.mark.spec("api-request-submission", condition=12)
+@pytest.mark.spec("ic0.msg_method_name_size")
 def test_what_the_hook_learns(node: SpecNode) -> None:
     """Caller, argument, method, time of the certified state; not replicated, no certificate."""
     told = (

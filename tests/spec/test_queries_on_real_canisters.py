@@ -163,6 +163,8 @@ def test_nothing_is_charged(node: SpecNode) -> None:
     assert node.balance(canister) == before
 
 
+@pytest.mark.spec("state-tree-certified-data")
+@pytest.mark.spec("state-tree-time")
 def test_queries_while_an_update_runs(node: SpecNode) -> None:
     """In the middle of a round and between the slices of an update they see, and certify, the last certified height."""
     canister = node.universal(Program().set_global(b"old").certified_data(b"old data"))

@@ -80,6 +80,7 @@ def app_certificate(**changes: Any) -> Certificate:
 
 
 @pytest.mark.parametrize("name", ["mainnet_flat_ranges", "mainnet_sharded_ranges"])
+@pytest.mark.spec("certification")
 def test_certificates_of_mainnet_verify(name: str) -> None:
     """Real certificates with either form of ranges verify under the real root key and encode back to the same bytes."""
     raw = bytes.fromhex(VECTORS[name]["certificate"])
@@ -214,6 +215,7 @@ def fields(**changes: Any) -> bytes:
         (fields(delegation={"subnet_id": b"", "certificate": "x"}), "malformed subnet_id"),
     ],
 )
+@pytest.mark.spec("certification-encoding")
 def test_malformed_certificates_are_refused(raw: bytes, reason: str) -> None:
     """Strange bytes are an error that says what is wrong."""
     with pytest.raises(CertificationError, match=reason):
@@ -232,6 +234,7 @@ def test_ranges_round_trip() -> None:
     assert decode_ranges(encode_ranges([(FIRST, LAST)])) == [(FIRST, LAST)]
 
 
+@pytest.mark.spec("state-tree-time")
 def test_time_must_be_there_and_a_number() -> None:
     """A certificate without a readable time can't be judged for freshness."""
     for tree in (hash_tree.Empty(), hash_tree.Labeled(b"time", hash_tree.Leaf(b"\x80"))):

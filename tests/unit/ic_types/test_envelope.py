@@ -42,6 +42,7 @@ def call(**changes: Any) -> bytes:
     return cbor2.dumps(envelope)
 
 
+@pytest.mark.spec("request-id")
 def test_request_id_of_the_spec() -> None:
     """The spec's example of a request id."""
     content = {
@@ -51,6 +52,7 @@ def test_request_id_of_the_spec() -> None:
     assert hash_of_map(content).hex() == VECTORS["request_id"]
 
 
+@pytest.mark.spec("hash-of-map")
 def test_hashes_of_nested_values() -> None:
     """Arrays and maps are hashed by their parts; floats, bools and None have no hash."""
     assert hash_of_map({"a": [b"x", "y", {"b": 1}]}) != hash_of_map({"a": [b"x", "y", {"b": 2}]})
