@@ -37,7 +37,7 @@ def upload_chunk(ctx: SubnetContext, call: ManagementCall, args: Value) -> Manag
     check_room(ctx, canister.chunk_store, chunk)
     if resources.heap_delta_limited(ctx, canister):
         raise rate_limited(ctx, canister)
-    resources.check_growth(ctx, canister, canister.memory_usage() + CHUNK_BYTES, call.caller)
+    resources.reserve(canister, resources.check_growth(ctx, canister, canister.memory_usage() + CHUNK_BYTES, call.caller))
     resources.add_heap_delta(ctx, canister, CHUNK_BYTES)
     canister.chunk_store = canister.chunk_store.with_chunk(chunk_hash, chunk)
     return ManagementOutcome(payload=outcome, refund=call.payment, instructions=instructions)

@@ -210,15 +210,11 @@ def take_over(work: InstallWork, mode: InstallMode, new: ExecutionState) -> None
     Raises: ManagementError, with the canister as it was, when it can't pay for or the subnet doesn't have the memory.
     """
     ctx, canister = work.ctx, work.canister
-    old, before = canister.execution, canister.memory_usage()
+    reserved = _check_memory(ctx, canister, new)
+    if canister.balance < work.cycles_burned + reserved:
+        raise ManagementError(cycles_account.out_of_cycles(canister, work.cycles_burned, 0, work.call.caller))
     canister.execution = new
-    try:
-        _check_memory(ctx, canister, before)
-        if canister.balance < work.cycles_burned:
-            raise ManagementError(cycles_account.out_of_cycles(canister, work.cycles_burned, 0, work.call.caller))
-    except ManagementError:
-        canister.execution = old
-        raise
+    resources.reserve(canister, reserved)
     if work.cycles_burned:
         canister.balance = Cycles(canister.balance - work.cycles_burned)
         cycles_account.burn(ctx, canister, work.cycles_burned, BurnCause.CYCLES_BURN)
@@ -235,21 +231,25 @@ def take_over(work: InstallWork, mode: InstallMode, new: ExecutionState) -> None
     resources.add_heap_delta(ctx, canister, work.dirty_pages * OS_PAGE_BYTES)
 
 
-def _check_memory(ctx: SubnetContext, canister: Canister, before: int) -> None:
-    """The canister's own limit, room on the subnet, and cycles for the new freezing threshold, where the canister grew."""
-    limit, execution = canister.settings.wasm_memory_limit, canister.execution
-    heap = 0 if execution is None else execution.heap.wasm_pages * WASM_PAGE_BYTES
+def _check_memory(ctx: SubnetContext, canister: Canister, new: ExecutionState) -> Cycles:
+    """The canister's own limit, room on the subnet, and cycles for the new freezing threshold, where the canister grew.
+
+    The cycles to reserve for the growth.
+    """
+    limit, old, usage = canister.settings.wasm_memory_limit, canister.execution, canister.memory_usage()
+    heap = new.heap.wasm_pages * WASM_PAGE_BYTES
     if limit and heap > limit:
         raise ManagementError(error_texts.over_memory_limit(canister.canister_id, limit, heap))
-    reserved = max(canister.settings.memory_allocation, before)
-    grown = canister.memory_usage() - reserved
+    new_usage = usage - (0 if old is None else old.memory_bytes()) + new.memory_bytes()
+    grown = new_usage - max(canister.settings.memory_allocation, usage)
     if grown <= 0:
-        return
+        return Cycles(0)
     if grown > max(ctx.available_memory(), 0):
         raise errors.memory_oversubscribed(grown, max(ctx.available_memory(), 0))
-    missing = cycles_account.freezing_threshold(canister, ctx.fees) - canister.balance
+    missing = resources.threshold_at(ctx, canister, new_usage) - canister.balance
     if missing > 0:
         raise errors.grow_not_affordable(grown, missing)
+    return resources.reservation(ctx, canister, grown)
 
 
 def uninstall_code(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOutcome:

@@ -162,6 +162,24 @@ def reserved_limit_too_low(reserved: int, limit: int) -> ManagementError:
     return _error(ErrorCode.RESERVED_CYCLES_LIMIT_IS_TOO_LOW, text)
 
 
+def reserved_limit_in_allocation(allocated: int, reserved: int, limit: int) -> ManagementError:
+    """IC0533."""
+    text = (
+        f"Cannot increase memory allocation to {allocated} due to its reserved cycles limit. "
+        f"The current limit ({limit:_}) would be exceeded by {reserved - limit:_}."
+    )
+    return _error(ErrorCode.RESERVED_CYCLES_LIMIT_EXCEEDED_IN_MEMORY_ALLOCATION, text)
+
+
+def reserved_limit_in_growth(grown: int, reserved: int, limit: int) -> ManagementError:
+    """IC0534."""
+    text = (
+        f"Canister cannot grow memory by {grown} bytes due to its reserved cycles limit. "
+        f"The current limit ({limit:_}) would be exceeded by {reserved - limit:_}."
+    )
+    return _error(ErrorCode.RESERVED_CYCLES_LIMIT_EXCEEDED_IN_MEMORY_GROW, text)
+
+
 def key_not_held(subnet: SubnetId, key: KeyId) -> ManagementError:
     """IC0406."""
     return _error(ErrorCode.CANISTER_REJECTED_MESSAGE, f"Subnet {subnet} does not hold threshold key {key}.")

@@ -16,10 +16,10 @@ from subnet.management import errors
 from subnet.management.context import SubnetContext
 
 
-def check_growth(ctx: SubnetContext, canister: Canister, new_usage: int, caller: Principal, price: int = 0) -> None:
-    """Whether the canister may come to use so many bytes and pay this price; changes nothing.
+def check_growth(ctx: SubnetContext, canister: Canister, new_usage: int, caller: Principal, price: int = 0) -> Cycles:
+    """Whether the canister may come to use so many bytes and pay this price; the cycles to reserve for them. Changes nothing.
 
-    Raises: ManagementError (IC0101, IC0207, IC0532).
+    Raises: ManagementError (IC0101, IC0207, IC0532, IC0534).
     """
     allocation, usage = canister.settings.memory_allocation, canister.memory_usage()
     grown = max(new_usage, allocation) - max(usage, allocation)
@@ -31,6 +31,38 @@ def check_growth(ctx: SubnetContext, canister: Canister, new_usage: int, caller:
         raise errors.grow_not_affordable(max(grown, 0), threshold - canister.balance)
     if canister.balance < threshold + price:
         raise errors.snapshot_not_affordable(cycles_account.out_of_cycles(canister, price, threshold, caller))
+    return reservation(ctx, canister, grown, price)
+
+
+def reservation(ctx: SubnetContext, canister: Canister, grown: int, price: int = 0) -> Cycles:
+    """Cycles to set aside for storage that is about to be taken on a subnet that fills up. Spec: `cycles_to_reserve`.
+
+    They come out of the balance whatever the freezing threshold.
+
+    Raises: ManagementError (IC0534, IC0532) when they exceed the canister's limit, or its balance less this price.
+    """
+    amount = cycles_to_reserve(ctx, grown)
+    total, limit = canister.reserved_balance + amount, canister.settings.reserved_cycles_limit
+    if amount and total > limit:
+        raise errors.reserved_limit_in_growth(grown, total, limit)
+    if amount > canister.balance - price:
+        raise errors.grow_not_affordable(grown, amount - (canister.balance - price))
+    return amount
+
+
+def cycles_to_reserve(ctx: SubnetContext, grown: int) -> Cycles:
+    """The same without a look at the canister."""
+    if grown <= 0:
+        return Cycles(0)
+    limits = ctx.limits
+    used = limits.subnet_memory_capacity - limits.response_memory_reserve - max(ctx.available_memory(), 0)
+    return ctx.fees.storage_reservation(grown, used, limits.subnet_memory_threshold, limits.subnet_memory_capacity)
+
+
+def reserve(canister: Canister, amount: int) -> None:
+    """Move cycles to the reserved balance."""
+    canister.balance = Cycles(canister.balance - amount)
+    canister.reserved_balance = Cycles(canister.reserved_balance + amount)
 
 
 def check_affordable(ctx: SubnetContext, canister: Canister, price: int, caller: Principal) -> None:
@@ -60,8 +92,9 @@ def pay_instructions(ctx: SubnetContext, canister: Canister, instructions: int, 
     return cycles_account.charge(ctx, canister, ctx.fees.instructions(instructions), BurnCause.INSTRUCTIONS, caller)
 
 
-def pay(ctx: SubnetContext, canister: Canister, price: int) -> None:
-    """Take a price that `check_growth` found affordable."""
+def pay(ctx: SubnetContext, canister: Canister, price: int, reserved: int = 0) -> None:
+    """Take a price, and reserve cycles, that `check_growth` found affordable."""
+    reserve(canister, reserved)
     canister.balance = Cycles(canister.balance - price)
     if price:
         cycles_account.burn(ctx, canister, price, BurnCause.INSTRUCTIONS)

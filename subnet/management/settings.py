@@ -15,7 +15,7 @@ from scheduler import cycles_account
 from scheduler.canister import Canister, Settings
 from scheduler.canister_history import ControllersChange
 from scheduler.cycles_account import BurnCause
-from subnet.management import access, errors, history
+from subnet.management import access, errors, history, resources
 from subnet.management.answers import EMPTY_REPLY
 from subnet.management.context import ManagementCall, ManagementOutcome, SubnetContext
 
@@ -102,14 +102,13 @@ def apply(ctx: SubnetContext, canister: Canister, change: SettingsChange, *, is_
     """
     old = canister.settings
     new = merged(old, change)
-    if change.reserved_cycles_limit is not None and change.reserved_cycles_limit < canister.reserved_balance:
-        raise errors.reserved_limit_too_low(canister.reserved_balance, change.reserved_cycles_limit)
     if new.wasm_memory_limit and canister.execution is not None:
         heap = canister.execution.heap.wasm_pages << 16
         if heap > new.wasm_memory_limit:
             raise errors.out_of_range("Wasm memory limit", f"[{heap}..2^48], the size of the heap,", new.wasm_memory_limit)
     _check_capacity(ctx, canister, old, new, is_new=is_new)
     _check_affordable(ctx, canister, old, new)
+    resources.reserve(canister, _reservation(ctx, canister, old, new))
     percent = new.compute_allocation
     canister.settings = new
     if new.log_memory_limit != old.log_memory_limit:
@@ -161,6 +160,19 @@ def _check_affordable(ctx: SubnetContext, canister: Canister, old: Settings, new
         if more_compute:
             raise errors.compute_not_affordable(new.compute_allocation, missing)
         raise errors.memory_not_affordable(new.memory_allocation, missing)
+
+
+def _reservation(ctx: SubnetContext, canister: Canister, old: Settings, new: Settings) -> Cycles:
+    """The cycles to set aside for the storage of a larger allocation, within the limit that holds from now on."""
+    usage, reserved, limit = canister.memory_usage(), canister.reserved_balance, new.reserved_cycles_limit
+    amount = resources.cycles_to_reserve(ctx, max(new.memory_allocation, usage) - max(old.memory_allocation, usage))
+    if reserved > limit:
+        raise errors.reserved_limit_too_low(reserved, limit)
+    if reserved + amount > limit:
+        raise errors.reserved_limit_in_allocation(new.memory_allocation, reserved + amount, limit)
+    if amount > canister.balance:
+        raise errors.memory_not_affordable(new.memory_allocation, amount - canister.balance)
+    return amount
 
 
 def _ranged(setting: str, value: int | None, most: int, allowed: str) -> int | None:

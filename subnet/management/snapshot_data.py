@@ -144,8 +144,8 @@ def upload_metadata(ctx: SubnetContext, call: ManagementCall, args: Value) -> Ma
     size += len(args["globals"]) * UPLOADED_GLOBAL_BYTES
     instructions = ctx.limits.snapshot_instructions + size
     price = ctx.fees.execution(instructions)
-    resources.check_growth(ctx, canister, canister.memory_usage() + size - replaced, call.caller, price)
-    resources.pay(ctx, canister, price)
+    reserved = resources.check_growth(ctx, canister, canister.memory_usage() + size - replaced, call.caller, price)
+    resources.pay(ctx, canister, price, reserved)
     made = _from_metadata(ctx, canister, args)
     canister.snapshots = canister.snapshots.without(args["replace_snapshot"]).added(made)
     access.changed(ctx, canister)
@@ -223,7 +223,8 @@ def upload_data(ctx: SubnetContext, call: ManagementCall, args: Value) -> Manage
 
 def _with_chunk(ctx: SubnetContext, call: ManagementCall, snapshot: CanisterSnapshot, chunk: bytes) -> CanisterSnapshot:
     chunks.check_room(ctx, snapshot.chunk_store, chunk)
-    resources.check_growth(ctx, call.canister, call.canister.memory_usage() + CHUNK_BYTES, call.caller)
+    reserved = resources.check_growth(ctx, call.canister, call.canister.memory_usage() + CHUNK_BYTES, call.caller)
+    resources.reserve(call.canister, reserved)
     return replace(snapshot, chunk_store=snapshot.chunk_store.with_chunk(hashlib.sha256(chunk).digest(), chunk))
 
 

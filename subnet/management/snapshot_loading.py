@@ -51,8 +51,8 @@ def load(ctx: SubnetContext, call: ManagementCall, args: Value) -> InstallRule:
     usage += canister.history.memory_bytes + canister.snapshots.memory_bytes
     instructions = compiled.info.compile_instructions + snapshot.memory_bytes
     price = baseline + ctx.fees.execution(instructions, wasm64=compiled.info.wasm64)
-    resources.check_growth(ctx, canister, usage, call.caller, price)
-    resources.pay(ctx, canister, price)
+    reserved = resources.check_growth(ctx, canister, usage, call.caller, price)
+    resources.pay(ctx, canister, price, reserved)
     steps.passed("load", "paid", canister.canister_id)
     _take_over(ctx, canister, snapshot, loaded)
     steps.passed("load", "taken_over", canister.canister_id)

@@ -32,10 +32,10 @@ def take(ctx: SubnetContext, call: ManagementCall, args: Value) -> ManagementOut
     gone = canister.chunk_store.memory_bytes + (execution.memory_bytes() if execution else 0) if uninstall else 0
     instructions = ctx.limits.snapshot_instructions + size
     price = ctx.fees.execution(instructions)
-    resources.check_growth(ctx, canister, canister.memory_usage() + size - replaced - gone, call.caller, price)
+    reserved = resources.check_growth(ctx, canister, canister.memory_usage() + size - replaced - gone, call.caller, price)
     if execution is None:
         raise _rejected(f"Failed to create snapshot for empty canister {canister.canister_id}:")
-    resources.pay(ctx, canister, price)
+    resources.pay(ctx, canister, price, reserved)
     taken = _snapshot_of(ctx, canister, execution)
     canister.snapshots = canister.snapshots.without(args["replace_snapshot"]).added(taken)
     trace.emit("subnet.management.snapshots.take", canister.canister_id, taken.snapshot_id.hex())
