@@ -21,7 +21,12 @@ from subnet.management.methods import METHODS
 from tests.support.lone_node import example
 from tests.support.lone_world import LoneWorld, lone_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.spec("rule-call")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(120),
+    pytest.mark.spec("http-effective-canister-id"),
+    pytest.mark.spec("http-effective-subnet-id"),
+]
 NAMES = ("root", "app", "other")
 COUNTER = example("counter")
 HASH = hashlib.sha256(COUNTER).digest()
