@@ -87,15 +87,11 @@ def uninstalled() -> Reject:
     return Reject(RejectCode.CANISTER_REJECT, "Canister has been uninstalled.", ErrorCode.CANISTER_REJECTED_MESSAGE)
 
 
-def with_code(outcome: Reject) -> Reject:
-    """A reject by the system, as a calling canister sees it: with the code in front."""
-    if outcome.error_code is None:
+def for_caller(outcome: Reject) -> Reject:
+    """The reject of an execution as a calling canister sees it: errors carry their code in front, rejects by a canister don't.
+
+    Errors of the management canister and of routing are told without it, as in the replica.
+    """
+    if outcome.error_code is None or outcome.error_code is ErrorCode.CANISTER_REJECTED_MESSAGE or outcome is NO_RESPONSE:
         return outcome
     return Reject(outcome.code, f"{outcome.error_code.text}: {outcome.message}", outcome.error_code)
-
-
-def for_caller(outcome: Reject) -> Reject:
-    """The reject as a calling canister sees it: errors carry their code in front, rejects by a canister don't."""
-    if outcome.error_code is ErrorCode.CANISTER_REJECTED_MESSAGE or outcome is NO_RESPONSE:
-        return outcome
-    return with_code(outcome)

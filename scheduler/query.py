@@ -153,8 +153,6 @@ def walk(run: QueryRun, root: QueryContext) -> Effects[Payload]:
         if answer is not None:
             run.open.pop()
             yield from context.release()
-            if run.open and isinstance(answer, Reject):
-                answer = error_texts.for_caller(answer)
     assert answer is not None, "the root ends with an answer"
     return answer
 
@@ -182,7 +180,7 @@ def make_call(run: QueryRun, context: QueryContext) -> Effects[Payload | QueryCo
         answer = run.management(context.canister_id, call.method, call.arg)
         if not isinstance(answer, Reject) or answer.error_code is not ErrorCode.CANISTER_METHOD_NOT_FOUND:
             run.instructions_left -= run.limits.instruction_overhead_per_query_call
-    return error_texts.for_caller(answer) if isinstance(answer, Reject) else answer
+    return answer
 
 
 def resume(run: QueryRun, context: QueryContext, answer: Payload) -> Effects[Payload | None]:

@@ -12,7 +12,6 @@ from ic_types.messages import Ingress, Request, Response
 from ic_types.principal import CanisterId
 from ic_types.reject import Payload, Reject, Reply
 from ic_types.units import Cycles
-from scheduler import error_texts
 from scheduler.call_context_rules import origin_of
 from scheduler.canister import CallOrigin, CanisterOrigin, IngressOrigin, UserResponse
 from scheduler.cycles_account import LossCause
@@ -34,7 +33,7 @@ def answer_origin(ctx: SubnetContext, origin: CallOrigin, respondent: CanisterId
             respondent=respondent,
             callback_id=origin.callback_id,
             refund=refund,
-            payload=error_texts.with_code(payload) if isinstance(payload, Reject) else payload,
+            payload=payload,
             deadline_s=origin.deadline_s,
         )
         ctx.management_queues.push_output_response(response)

@@ -75,12 +75,12 @@ def test_public_metadata_is_for_all_canisters_private_for_controllers(subnet: Ma
 
     stranger = canister_id(2, 1)
     assert read("open", ASKER) == read("open", stranger) == read("secret", ASKER) == {"value": b""}
-    missing = f"IC0406: The canister {canister.canister_id} has no metadata section with the name "
+    missing = f"The canister {canister.canister_id} has no metadata section with the name "
     assert refused(read("secret", stranger)) == (ErrorCode.CANISTER_REJECTED_MESSAGE, f"{missing}secret.")
     assert refused(read("absent", ASKER)) == (ErrorCode.CANISTER_REJECTED_MESSAGE, f"{missing}absent.")
     empty = subnet.create()
     result, _ = subnet.canister_call(ASKER, "canister_metadata", {"canister_id": empty.canister_id, "name": "open"})
-    text = f"IC0406: The canister {empty.canister_id} has no Wasm module and hence no metadata is available."
+    text = f"The canister {empty.canister_id} has no Wasm module and hence no metadata is available."
     assert refused(result) == (ErrorCode.CANISTER_REJECTED_MESSAGE, text)
 
 
@@ -248,7 +248,7 @@ def test_subnet_info(subnet: ManagedSubnet) -> None:
     told, refund = subnet.canister_call(ASKER, "subnet_info", {"subnet_id": subnet.own_subnet}, cycles=2)
     assert (told, refund) == ({"replica_version": "a version", "registry_version": 1}, 2)
     told, refund = subnet.canister_call(ASKER, "subnet_info", {"subnet_id": subnet_id(2)}, cycles=2)
-    text = f"IC0406: Provided target subnet ID {subnet_id(2)} does not match current subnet ID {subnet.own_subnet}."
+    text = f"Provided target subnet ID {subnet_id(2)} does not match current subnet ID {subnet.own_subnet}."
     assert (refused(told), refund) == ((ErrorCode.CANISTER_REJECTED_MESSAGE, text), 2)
 
 

@@ -129,7 +129,7 @@ def test_fees(world: ConsensusWorld, method: str) -> None:
     assert (exact.code, exact.refund) == (0, 0)
     assert state.tally.burned[BurnCause.SIGNATURES] - before == FEE
     short = world.ask("app", method, SIGNING[method], cycles=FEE - 1)
-    assert short.rejected == (4, f"IC0406: {method} request sent with {FEE - 1:_} cycles, but {FEE:_} cycles are required.")
+    assert short.rejected == (4, f"{method} request sent with {FEE - 1:_} cycles, but {FEE:_} cycles are required.")
     assert short.refund == FEE - 1
     free = world.ask("root", method, SIGNING[method], cycles=7)
     assert (free.code, free.refund) == (0, 7)

@@ -130,7 +130,7 @@ def test_too_few_cycles_for_a_new_canister(node: SpecNode) -> None:
     sent = FEES.canister_creation - 1
     code, refund, message = by_canister(node, parent, "create_canister", {}, cycles=sent)
     assert (code, refund) == (4, sent)
-    assert message.startswith(f"IC0403: Creating a canister requires a fee of {FEES.canister_creation} ")
+    assert message.startswith(f"Creating a canister requires a fee of {FEES.canister_creation} ")
 
 
 @CREATE
@@ -208,7 +208,7 @@ def test_only_controllers_change_settings(node: SpecNode) -> None:
     value = {"canister_id": canister, "settings": {"freezing_threshold": 1}}
     assert node.managed("update_settings", value, STRANGER).rejected == (5, "IC0512")
     code, refund, message = by_canister(node, canister, "update_settings", value, cycles=3)
-    assert (code, refund, message[:7]) == (5, 3, "IC0512:")
+    assert (code, refund, message[:21]) == (5, 3, "Only the controllers ")
     update(node, canister, controllers=[USER, canister])
     assert by_canister(node, canister, "update_settings", value, cycles=3) == (None, 3)
     update(node, canister, controllers=[])
@@ -343,7 +343,7 @@ def test_stop_call_of_a_canister_that_calls_itself(node: SpecNode) -> None:
     node.round(seconds=LIMITS.stop_timeout_s)
     reply = node.outcome(message).replied
     assert (reply[0], int.from_bytes(reply[8:24], "little")) == (2, 5)
-    assert reply[24:] == b"IC0206: Stop canister request timed out"
+    assert reply[24:] == b"Stop canister request timed out"
     assert node.canister(canister).status in (RunStatus.STOPPING, RunStatus.STOPPED)
 
 
@@ -372,7 +372,7 @@ def test_canister_cannot_delete_itself(node: SpecNode) -> None:
     update(node, canister, controllers=[USER, canister])
     code, _, message = by_canister(node, canister, "delete_canister", {"canister_id": canister})
     assert code == 5
-    assert message.startswith(f"IC0512: Canister {canister} cannot delete itself.")
+    assert message.startswith(f"Canister {canister} cannot delete itself.")
 
 
 # --- cycles
@@ -397,7 +397,7 @@ def test_deposit_to_nobody(node: SpecNode) -> None:
     giver = node.universal()
     code, refund, message = by_canister(node, giver, "deposit_cycles", {"canister_id": NOBODY}, cycles=12345)
     assert (code, refund) == (3, 12345)
-    assert message.startswith(f"IC0301: Canister {NOBODY} not found")
+    assert message.startswith(f"Canister {NOBODY} not found")
 
 
 @TOP_UP

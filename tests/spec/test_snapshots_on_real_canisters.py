@@ -208,7 +208,7 @@ def test_logs_are_not_for_replicated_calls(node: SpecNode) -> None:
     ask = Program().call(
         bytes(MANAGEMENT_CANISTER), "fetch_canister_logs", arg, on_reply=Program().reply(argument()), on_reject=tell
     )
-    assert node.ask(reader, ask).replied == b"IC0406: fetch_canister_logs API is only accessible in non-replicated mode"
+    assert node.ask(reader, ask).replied == b"fetch_canister_logs API is only accessible in non-replicated mode"
     text = f"Caller {reader} is not allowed to access canister logs"
     assert node.query(reader, ask, "composite_query").replied.decode().endswith(text)
     node.done("update_settings", about(canister, settings={"log_visibility": {"allowed_viewers": [reader]}}))

@@ -38,7 +38,7 @@ def test_unknown_methods_do_not_exist(subnet: ManagedSubnet) -> None:
     result, refund = subnet.canister_call(caller.canister_id, "no_such_method", cycles=5)
     assert isinstance(result, Reject)
     assert (result.error_code, refund) == (ErrorCode.CANISTER_METHOD_NOT_FOUND, 5)
-    assert result.message == "IC0536: Management canister has no method 'no_such_method'"
+    assert result.message == "Management canister has no method 'no_such_method'"
 
 
 @pytest.mark.parametrize("method", sorted(name for name, method in METHODS.items() if method.canisters))

@@ -91,7 +91,7 @@ def test_some_methods_are_for_one_node_alone(method: str) -> None:
             caller, "http_request", outcall(method={method: None}, is_replicated=replicated), cycles=PLENTY
         )
         assert isinstance(why, Reject)
-        assert why.message == "IC0406: The requested HTTP method is only allowed for non-replicated requests."
+        assert why.message == "The requested HTTP method is only allowed for non-replicated requests."
         assert refund == PLENTY
     assert 1 <= asked(subnet, caller, outcall(method={method: None}, is_replicated=False)).node_index <= 13
 
@@ -167,7 +167,7 @@ def test_transform_functions_are_the_callers() -> None:
     args = outcall(transform={"function": FuncRef(OTHER, "clean"), "context": b""})
     why, _ = subnet.canister_call(caller, "http_request", args, cycles=PLENTY)
     assert isinstance(why, Reject)
-    assert why.message == f"IC0406: transform principal id expected to be {caller}, got {OTHER}"
+    assert why.message == f"transform principal id expected to be {caller}, got {OTHER}"
 
 
 @pytest.mark.spec("ic-http_request")
@@ -183,7 +183,7 @@ def test_the_fee_goes_by_what_is_sent_and_may_be_received() -> None:
     fee = FEES.http_request(len(URL) + 5 + 7 + 5 + 3, 1000)
     why, refund = subnet.canister_call(caller, "http_request", args, cycles=fee - 1)
     assert isinstance(why, Reject)
-    assert why.message == f"IC0406: http_request request sent with {fee - 1:_} cycles, but {fee:_} cycles are required."
+    assert why.message == f"http_request request sent with {fee - 1:_} cycles, but {fee:_} cycles are required."
     assert refund == fee - 1
     assert subnet.tally.burned.get(BurnCause.HTTP_OUTCALLS, 0) == 0
     asked(subnet, caller, args, cycles=fee + 3)
@@ -198,7 +198,7 @@ def test_open_outcalls_are_bounded() -> None:
     asked(subnet, caller, outcall())
     why, refund = subnet.canister_call(caller, "http_request", outcall(), cycles=PLENTY)
     assert isinstance(why, Reject)
-    assert (why.message, refund) == ("IC0406: max number (1) of http requests in-flight reached.", PLENTY)
+    assert (why.message, refund) == ("max number (1) of http requests in-flight reached.", PLENTY)
     consensus_calls.settle(subnet, [ConsensusAnswer(call_id=0, reply=b"")])
     subnet.management_queues.pop_output(caller)
     assert asked(subnet, caller, outcall()).call_id == 1
