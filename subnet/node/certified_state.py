@@ -7,18 +7,21 @@ are forks that nobody commits to, and certificates can be made until the tree sh
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ic_types import hash_tree
+from ic_types.fast_copy import copier
 from ic_types.hash_tree import HashTree
 from ic_types.merkle import MerkleMap
 from ic_types.principal import CanisterId, Principal
 from ic_types.units import Height, TimeNs
 from scheduler import charging
-from scheduler.canister import Canister
+from scheduler.canister import Canister, Metrics, QueryStats, Settings
 from subnet.certification.certificate import Certificate, Delegation, encode_certificate
 from subnet.certification.state_tree import CANISTER, TIME
 from subnet.state.replicated_state import ReplicatedState
+
+_copy_canister, _copy_settings = copier(Canister), copier(Settings)
+_copy_metrics, _copy_stats = copier(Metrics), copier(QueryStats)
 
 
 class CertifiedState:
@@ -102,17 +105,12 @@ class CertifiedState:
 
 def frozen(canister: Canister) -> Canister:
     """A copy for queries: later rounds change the original only."""
-    execution = None if canister.execution is None else canister.execution.fork()
-    return replace(
-        canister,
-        execution=execution,
-        settings=replace(canister.settings),
-        metrics=replace(canister.metrics),
-        query_totals=replace(canister.query_totals),
-        logs=canister.logs.frozen(),
-        contexts={},
-        callbacks={},
-    )
+    twin = _copy_canister(canister)
+    twin.execution = None if canister.execution is None else canister.execution.fork()
+    twin.settings, twin.metrics = _copy_settings(canister.settings), _copy_metrics(canister.metrics)
+    twin.query_totals, twin.logs = _copy_stats(canister.query_totals), canister.logs.frozen()
+    twin.contexts, twin.callbacks = {}, {}
+    return twin
 
 
 def _filled(tree: HashTree, below: HashTree) -> HashTree:
