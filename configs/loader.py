@@ -16,6 +16,9 @@ from configs.topology import Topology
 from configs.topology_reader import TopologyReader
 from ic_types.errors import ConfigError
 
+LOCAL = Path(__file__).parent / "local.toml"
+"""The topology of a network that is started without one."""
+
 
 def load_topology(
     path: Path | str, overrides: Iterable[str] = (), *, nodes: int | None = None, seed: int | None = None

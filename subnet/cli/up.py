@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from configs.estimate import available_bytes, check_fits
-from configs.loader import load_topology
+from configs.loader import LOCAL, load_topology
 from ic_types import bls
 from ic_types.errors import BadInput, IcsimError, NetworkError
 from subnet.cli.options import execution_options, fault_options, run_options, topology_options
@@ -31,7 +31,7 @@ _GATEWAY_SECONDS = 30.0
 
 
 @click.command()
-@click.argument("topology")
+@click.argument("topology", default=str(LOCAL), metavar="[TOPOLOGY]")
 @topology_options
 @click.option("--background", is_flag=True, help="Return when the network is ready; `icsim down` ends it.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run directory (default: a new one).")
@@ -54,6 +54,7 @@ _GATEWAY_SECONDS = 30.0
 def up(topology: str, **options: Any) -> int:
     """Start a network, install its canisters, and keep it, for agents (over HTTP) and for `icsim call`, `query`, `status`, ...
 
+    Without TOPOLOGY: a system and an application subnet of one node each, with mainnet's limits, for `icsim deploy`.
     Rounds follow the wall clock: one at once when something arrives, otherwise one per second.
     """
     live = not options["virtual_time"]

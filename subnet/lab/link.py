@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from configs.topology_reader import DEFAULT_IDENTITY
 from ic_types import bls, cbor, hash_tree
 from ic_types.candid.did import DidFile
 from ic_types.errors import CertificationError, NetworkError
@@ -75,7 +76,10 @@ class Link(Protocol):
         ...
 
     def topology_identity(self, name: str | None) -> Identity | None:
-        """An identity of the network's topology, None when there is none of this name; without a name the first."""
+        """An identity of the network's topology, None when there is none of this name; without a name the first.
+
+        A topology that says nothing of identities and canisters has no first one: whoever uses it brings their own.
+        """
         ...
 
     def service(self, name: str) -> DidFile | None:
@@ -178,7 +182,8 @@ class ControlLink:
         """See `Link`."""
         known = self.caller.description.identities
         if name is None:
-            return self.caller.identity(None) if known else None
+            is_bare = not self.canisters and known in ((), (DEFAULT_IDENTITY,))
+            return None if is_bare else self.caller.identity(None)
         return self.caller.identity(name) if name in known else None
 
     def service(self, name: str) -> DidFile | None:

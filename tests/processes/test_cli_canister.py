@@ -95,8 +95,7 @@ def test_a_project_behind_a_url(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     shell("identity", "new", "me", "--type", "secp256k1")
     ready = tmp_path / "ready.json"
-    topology = str(write(tmp_path, NETWORK, "lab.toml"))
-    shell("up", topology, "--background", "--quiet", "--port", "0", "--ready-file", str(ready))
+    shell("up", "--background", "--quiet", "--port", "0", "--ready-file", str(ready))
     url = ("--network", json.loads(ready.read_text())["url"])
     try:
         rows = {row["canister"]: row for row in shell.json("deploy", *url)["canisters"]}
