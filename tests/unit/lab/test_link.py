@@ -66,7 +66,7 @@ def test_certificates_are_verified_without_a_delegation_too() -> None:
 def test_the_network_without_a_topology() -> None:
     """A system and an application subnet of one node; canisters are made on the latter."""
     topology = load_topology(LOCAL)
-    assert [(one.name, one.subnet_type.value, one.nodes) for one in topology.subnets] == [
+    assert [(one.name, one.kind.value, one.nodes) for one in topology.subnets] == [
         ("nns", "system", 1),
         ("app", "application", 1),
     ]
