@@ -128,6 +128,7 @@ def inputs(letter: str, callback: int) -> ExecutionInput:
     return message("", {**fixed, "s": EntryPoint.START}[letter], replicated=letter != "F")
 
 
+@pytest.mark.spec("system-imports", condition=1)
 @pytest.mark.parametrize("wide", [False, True], ids=["32-bit", "64-bit"])
 @pytest.mark.parametrize("letter", CONTEXT_LETTERS)
 def test_function_works_exactly_where_the_spec_lists_it(letter: str, wide: bool) -> None:
@@ -147,6 +148,7 @@ def test_function_works_exactly_where_the_spec_lists_it(letter: str, wide: bool)
                 assert f"cannot be executed in {CONTEXT_NAMES[CONTEXT_LETTERS[letter]]} mode" in answer.message
 
 
+@pytest.mark.spec("system-imports", condition=1)
 def test_table_is_the_specs() -> None:
     """Our table has the same functions and contexts as the published one."""
     ours = {
