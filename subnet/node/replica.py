@@ -17,7 +17,7 @@ from ic_types.consensus_calls import OutcallRequest, SignatureRequest
 from ic_types.errors import SandboxFailure
 from ic_types.identity import Ed25519Identity
 from ic_types.principal import CanisterId
-from ic_types.reject import Payload, Reject, RejectCode, Reply
+from ic_types.reject import ErrorCode, Payload, Reject, RejectCode, Reply, reject
 from message_routing.ingress_history import IngressState, IngressStatus
 from sandbox.protocol import Environment
 from scheduler.effects import Effects
@@ -235,6 +235,9 @@ class Replica:
 
     def _execute_query(self, request: QueryRequest) -> Effects[Payload]:
         certified = self.certified
+        if not certified.height:
+            text = "Certified state is not available yet. Please try again..."
+            return reject(ErrorCode.CERTIFIED_STATE_UNAVAILABLE, text)
         run = QueryRun(
             root=request.receiver,
             canisters=certified.canister,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ic_types.hash_tree import Found
@@ -73,6 +75,15 @@ def test_sees_the_certified_state(node: SpecNode) -> None:
     assert node.query(canister, Program().reply(get_global())).replied == b"old"
     node.ask(canister, Program().set_global(b"new").reply())
     assert node.query(canister, Program().reply(get_global())).replied == b"new"
+
+
+def test_nothing_is_certified_yet(sockets: Path) -> None:
+    """SYS_TRANSIENT, IC0208, before the first round."""
+    node = SpecNode(sockets)
+    outcome = node.query(NOBODY, Program().reply())
+    text = "Certified state is not available yet. Please try again..."
+    assert (outcome.rejected, outcome.message) == ((2, "IC0208"), text)
+    node.close()
 
 
 @pytest.mark.spec("query-call", condition=1)
