@@ -94,8 +94,9 @@ class App:
         _require(scope, "POST")
         if _header(scope, b"content-type").strip().lower() != CBOR:
             raise HttpError(400, f"Unexpected content-type, expected {CBOR}.")
+        body = await self._body(scope, receive)  # before a place is taken, which slow clients mustn't hold
         async with self._slot(endpoint.action):
-            return await self.api.answer(endpoint, await self._body(scope, receive))
+            return await self.api.answer(endpoint, body)
 
     def _slot(self, kind: str) -> _Slot:
         return _Slot(self._busy, kind, CONCURRENT[kind] * self.nodes)
