@@ -20,10 +20,11 @@ from configs.loader import load_topology
 from ic_types.errors import BadInput, DivergenceError, IcsimError, NetworkError
 from subnet.cli.options import counted, execution_options, fault_options, run_options, topology_options
 from subnet.cli.progress import Watch
+from subnet.cli.resuming import resumed
 from subnet.lab import run_dir
 from subnet.lab.report import Report, make_report, write_summary
 from subnet.lab.run_dir import RunFile
-from subnet.lab.start import new_config, resumed_config, running
+from subnet.lab.start import new_config, running
 from subnet.network_config import CoordinatorConfig
 from subnet.process_tools import start_time
 
@@ -92,21 +93,8 @@ def _new(options: dict[str, Any]) -> _Plan:
 
 
 def _resumed(options: dict[str, Any]) -> _Plan:
-    given = [name for name in ("out", "seed", "nodes", "overrides") if options[name] not in (None, ())]
-    if given:
-        shown = ", ".join("--set" if name == "overrides" else f"--{name}" for name in given)
-        raise BadInput(f"{shown} can't be changed by --resume: a run goes on as it was begun")
-    folder = run_dir.recorded_directory(options["resume"])
-    about = run_dir.read_run_file(folder)
-    if options["topology"] is not None and about.digest:
-        from configs.digest import digest
-
-        if digest(load_topology(options["topology"])) != about.digest:
-            raise BadInput(
-                f"{options['topology']} is not the topology of the run in {folder} (that was {about.topology}); leave it out: "
-                f"the run directory knows its own"
-            )
-    return _plan(resumed_config(folder, run_options(options)), folder, about, options)
+    config, folder, about = resumed(options)
+    return _plan(config, folder, about, options)
 
 
 def _plan(config: CoordinatorConfig, folder: Path, about: RunFile, options: dict[str, Any]) -> _Plan:

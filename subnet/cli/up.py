@@ -20,18 +20,20 @@ from ic_types import bls
 from ic_types.errors import BadInput, IcsimError, NetworkError
 from subnet.cli.options import execution_options, fault_options, run_options, topology_options
 from subnet.cli.progress import Watch
+from subnet.cli.resuming import resumed
 from subnet.cli.run import shown_path
 from subnet.control import advertise, running_networks
 from subnet.control_protocol import Description
 from subnet.lab import run_dir
 from subnet.lab.start import launch, new_config
 from subnet.launch import USUAL_PORT, Listening, RunningNetwork
+from subnet.network_config import CoordinatorConfig
 
 _GATEWAY_SECONDS = 30.0
 
 
 @click.command()
-@click.argument("topology", default=str(LOCAL), metavar="[TOPOLOGY]")
+@click.argument("topology", required=False)
 @topology_options
 @click.option("--background", is_flag=True, help="Return when the network is ready; `icsim down` ends it.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run directory (default: a new one).")
@@ -47,11 +49,14 @@ _GATEWAY_SECONDS = 30.0
     "--accept-any-expiry", is_flag=True, help="Requests never expire, for agents that talk to a network in virtual time."
 )
 @click.option("--ready-file", type=click.Path(path_type=Path), metavar="PATH", help="Written when the network is ready.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with the network in DIR; TOPOLOGY may be left out."
+)
 @click.option("--workload", is_flag=True, help="Drive the topology's workload too, as rounds are made.")
 @click.option("--quiet", is_flag=True, help="No progress and no table.")
 @execution_options
 @fault_options
-def up(topology: str, **options: Any) -> int:
+def up(**options: Any) -> int:
     """Start a network, install its canisters, and keep it, for agents (over HTTP) and for `icsim call`, `query`, `status`, ...
 
     Without TOPOLOGY: a system and an application subnet of one node each, with mainnet's limits, for `icsim deploy`.
@@ -61,16 +66,10 @@ def up(topology: str, **options: Any) -> int:
     port = options["port"]
     if port is not None and not 0 <= port < 1 << 16:
         raise BadInput(f"--port {port}: allowed is 0 to 65535")
-    found = load_topology(topology, options["overrides"], nodes=options["nodes"], seed=options["seed"])
-    check_fits(found, available_bytes())
-    name = options["name"] or found.name
     _refuse_taken(options["name"])
-    config = new_config(found, run_options(options), None, with_workload=options["workload"])
-    about = run_dir.run_file(found, topology)
-    out = options["out"]
-    folder = run_dir.default_directory(found.name, found.seed) if out is None else run_dir.new_directory(out)
-    run_dir.write_run_file(folder, about)
-    config = replace(config, out_dir=str(folder), live=live, accept_any_expiry=options["accept_any_expiry"])
+    config, folder = _new(options) if options["resume"] is None else resumed(options)[:2]
+    topology, name = options["topology"] or str(options["resume"]), options["name"] or config.name
+    config = replace(config, live=live, accept_any_expiry=options["accept_any_expiry"])
     network = launch(config, background=options["background"], http=Listening(options["bind"], port))
     entry: Path | None = None
     try:
@@ -91,6 +90,17 @@ def up(topology: str, **options: Any) -> int:
     _end(network, entry, folder)
     click.echo("the network was ended by `icsim down`", err=True)
     return 0
+
+
+def _new(options: dict[str, Any]) -> tuple[CoordinatorConfig, Path]:
+    topology = options["topology"] or str(LOCAL)
+    found = load_topology(topology, options["overrides"], nodes=options["nodes"], seed=options["seed"])
+    check_fits(found, available_bytes())
+    config = new_config(found, run_options(options), None, with_workload=options["workload"])
+    out = options["out"]
+    folder = run_dir.default_directory(found.name, found.seed) if out is None else run_dir.new_directory(out)
+    run_dir.write_run_file(folder, run_dir.run_file(found, topology))
+    return replace(config, out_dir=str(folder)), folder
 
 
 def _refuse_taken(name: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -19,7 +20,7 @@ from ic_types.candid import text
 from ic_types.principal import Principal
 from subnet.lab import universal as u
 from subnet.lab.universal import Program
-from tests.support.cli_runs import icsim
+from tests.support.cli_runs import icsim, processes_of, wait_until
 from tests.support.http_network import HttpNetwork, http_network
 from tests.support.raw_http import (
     MINUTE,
@@ -716,8 +717,23 @@ def test_many_clients_at_once(network: HttpNetwork) -> None:
     assert answers == ["replied"] * 20
 
 
-def test_live_run_replays(network: HttpNetwork) -> None:
-    """A run that followed the wall clock is executed again from its journal with equal hashes; last, as it ends the network."""
+def test_live_run_goes_on_and_replays(network: HttpNetwork) -> None:
+    """Killed as a whole, the network knows what it has certified; its journal gives equal hashes again. Last, as it ends it."""
+    client = network.client()
+    request = call_content(network)
+    raw = envelope(request, ALICE)
+    assert client.post(path_to(network, 4, "call"), raw).cbor["status"] == "replied"
+    client.close()
+    os.kill(network.ready["pid"], signal.SIGKILL)
+    wait_until(lambda: not processes_of(network.home), "every process ends with the zygote")
+    up = icsim(network.home, "up", "--resume", "out", "--background", "--quiet", "--port", "0", "--ready-file", "ready.json")
+    assert up.returncode == 0, up.stderr
+    again = RawClient(json.loads((network.home / "ready.json").read_text())["url"])
+    certificate = again.post(path_to(network, 4, "call"), raw).cbor["certificate"]
+    assert look(verified(certificate, network.root_key)["tree"], b"request_status", hash_of(request), b"reply") == b"done"
+    later = envelope(call_content(network), ALICE)
+    assert again.post(path_to(network, 4, "call"), later).cbor["status"] == "replied"
+    again.close()
     assert icsim(network.home, "down", "--all").returncode == 0
     replay = icsim(network.home, "replay", "out", "--quiet")
     assert replay.returncode == 0, replay.stderr + replay.stdout
