@@ -14,18 +14,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ic_types.candid import types as t
+from ic_types.candid.encoder import FORMATS
 from ic_types.candid.skipping import SkippingReader, no_value_of_empty
 from ic_types.candid.subtyping import Comparison
 from ic_types.candid.values import Some, Value
 from ic_types.candid.wire_types import Head, read_head
 from ic_types.errors import CandidError
 
-_FORMATS = {
-    **{t.nat8: "B", t.nat16: "H", t.nat32: "I", t.nat64: "Q", t.int8: "b", t.int16: "h", t.int32: "i", t.int64: "q"},
-    **{t.float32: "f", t.float64: "d"},
-}
 _KEPT_PLANS = 256
-_FIXED = {prim: struct.Struct("<" + code) for prim, code in _FORMATS.items()}
+_FIXED = {prim: struct.Struct("<" + code) for prim, code in FORMATS.items()}
 
 
 def decode(raw: bytes, expected: Sequence[t.Type] | None = None, *, skipping_quota: int | None = None) -> list[Value]:
@@ -197,13 +194,14 @@ class _Reader(SkippingReader):
         source, target = t.resolve(wire.inner), t.resolve(wanted.inner)
         if source is t.nat8 and target is t.nat8:
             return self.take(count)
-        if source is target and type(source) is t.Prim and source in _FORMATS:
-            return list(struct.unpack(f"<{count}{_FORMATS[source]}", self.take(count * source.size)))
+        if source is target and type(source) is t.Prim and source in FORMATS:
+            return list(struct.unpack(f"<{count}{FORMATS[source]}", self.take(count * source.size)))
         if not count and target is t.nat8:
             return b""
         if source is target and type(source) is t.Prim:
             self.charge(depth, count)
-            return [self.own(source) for _ in range(count)]
+            read = {t.nat: self.unsigned, t.int_: self.signed, t.text: self.text}.get(source)
+            return [self.own(source) for _ in range(count)] if read is None else [read() for _ in range(count)]
         found: list[Value] = []
         for number in range(count):
             try:

@@ -1,23 +1,27 @@
 """Candid values to bytes.
 
-Rule module. Spec: Candid specification, "Binary Format", functions T, I, M and B.
+Rule module. Spec: Candid specification, "Binary Format", functions M and B.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from ic_types.candid import types as t
 from ic_types.candid.leb128 import encode_signed, encode_unsigned
 from ic_types.candid.skipping import MAX_DEPTH
+from ic_types.candid.type_table import header, text_bytes
 from ic_types.candid.values import FuncRef, Some, Value
-from ic_types.candid.wire_types import MAGIC
 from ic_types.errors import CandidError, InvalidPrincipal
 from ic_types.principal import Principal
 
+FORMATS = {
+    **{t.nat8: "B", t.nat16: "H", t.nat32: "I", t.nat64: "Q", t.int8: "b", t.int16: "h", t.int32: "i", t.int64: "q"},
+    **{t.float32: "f", t.float64: "d"},
+}
+"""Numbers of fixed size, as `struct` calls them."""
 _RANGES = {
     t.nat8: (0, (1 << 8) - 1),
     t.nat16: (0, (1 << 16) - 1),
@@ -37,7 +41,7 @@ def encode(types: Sequence[t.Type], values: Sequence[Value]) -> bytes:
     """
     if len(types) != len(values):
         raise CandidError(f"{len(values)} values for {len(types)} argument types")
-    out = bytearray(_header(tuple(types)))
+    out = bytearray(header(tuple(types)))
     for index, (kind, value) in enumerate(zip(types, values, strict=True)):
         try:
             _write(kind, value, out, 0)
@@ -52,60 +56,6 @@ def check(kind: t.Type, value: Value) -> None:
     Raises: CandidError naming the path inside it, what was found and what is allowed.
     """
     _write(kind, value, bytearray(), 0)
-
-
-@lru_cache(maxsize=256)
-def _header(types: tuple[t.Type, ...]) -> bytes:
-    """Magic, type table and argument types."""
-    table = _Table()
-    args = b"".join([table.index(kind) for kind in types])
-    return b"".join([MAGIC, encode_unsigned(len(table.entries)), *table.entries, encode_unsigned(len(types)), args])
-
-
-class _Table:
-    """The type table under construction; equal types share an entry."""
-
-    def __init__(self) -> None:
-        self.entries: list[bytes] = []
-        self._known: dict[t.Type, bytes] = {}
-
-    def index(self, kind: t.Type) -> bytes:
-        """The reference to a type: its opcode or its number in the table."""
-        kind = t.resolve(kind)
-        if type(kind) is t.Prim:
-            return encode_signed(kind.opcode)
-        known = self._known.get(kind)
-        if known is None:
-            number = len(self.entries)
-            known = self._known[kind] = encode_signed(number)
-            self.entries.append(b"")
-            self.entries[number] = self._entry(kind)
-        return known
-
-    def _entry(self, kind: t.Type) -> bytes:
-        match kind:
-            case t.Opt(inner):
-                return b"\x6e" + self.index(inner)
-            case t.Vec(inner):
-                return b"\x6d" + self.index(inner)
-            case t.Record(fields):
-                return b"\x6c" + self._fields(fields)
-            case t.Variant(fields):
-                return b"\x6b" + self._fields(fields)
-            case t.Func(args, results, annotations):
-                codes = bytes([t.ANNOTATIONS.index(a) + 1 for a in annotations])
-                return b"\x6a" + self._list(args) + self._list(results) + encode_unsigned(len(codes)) + codes
-            case t.Service(methods):
-                parts = [_text_bytes(name) + self.index(method) for name, method in methods]
-                return b"\x69" + encode_unsigned(len(parts)) + b"".join(parts)
-        raise CandidError(f"values of {kind} can't be encoded")
-
-    def _fields(self, fields: tuple[t.Field, ...]) -> bytes:
-        parts = [encode_unsigned(f.id) + self.index(f.type) for f in fields]
-        return encode_unsigned(len(parts)) + b"".join(parts)
-
-    def _list(self, kinds: tuple[t.Type, ...]) -> bytes:
-        return encode_unsigned(len(kinds)) + b"".join([self.index(kind) for kind in kinds])
 
 
 def _write(kind: t.Type, value: Value, out: bytearray, depth: int) -> None:
@@ -130,7 +80,7 @@ def _write_prim(kind: t.Prim, value: Value, out: bytearray, _depth: int) -> None
     elif kind is t.text:
         if not isinstance(value, str):
             raise _expected(kind, value)
-        out += _text_bytes(value)
+        out += text_bytes(value)
     elif kind is t.bool_:
         if not isinstance(value, bool):
             raise _expected(kind, value)
@@ -180,6 +130,9 @@ def _write_vec(kind: t.Vec, value: Value, out: bytearray, depth: int) -> None:
     if not isinstance(value, list | tuple):
         raise _expected(kind, value)
     out += encode_unsigned(len(value))
+    if (packed := _packed(inner, value)) is not None:
+        out += packed
+        return
     write = _WRITERS[type(inner)]
     if depth >= MAX_DEPTH:
         raise CandidError(f"the value is nested deeper than {MAX_DEPTH} levels")
@@ -188,6 +141,22 @@ def _write_vec(kind: t.Vec, value: Value, out: bytearray, depth: int) -> None:
             write(inner, item, out, depth + 1)
         except CandidError as error:
             raise CandidError(f"element {index}: {error}") from None
+
+
+def _packed(kind: t.Type, values: Sequence[Value]) -> bytes | None:
+    """Many numbers of one type at once; None for other types, and for wrong values, whose errors are found one by one."""
+    if type(kind) is not t.Prim or (kind not in FORMATS and kind is not t.nat):
+        return None
+    if not {*map(type, values)} <= ({int, float} if kind is t.float32 or kind is t.float64 else {int}):
+        return None
+    if kind is t.nat:
+        if min(values, default=0) < 0:
+            return None
+        return b"".join([encode_unsigned(value) for value in values])
+    try:
+        return struct.pack(f"<{len(values)}{FORMATS[kind]}", *values)
+    except (struct.error, OverflowError):
+        return None
 
 
 def _write_record(kind: t.Record, value: Value, out: bytearray, depth: int) -> None:
@@ -249,7 +218,7 @@ def _write_func(kind: t.Func, value: Value, out: bytearray, _depth: int) -> None
         raise _expected(kind, value)
     out.append(1)
     _write_principal(value.canister, out)
-    out += _text_bytes(value.method)
+    out += text_bytes(value.method)
 
 
 def _write_service(_kind: t.Service, value: Value, out: bytearray, _depth: int) -> None:
@@ -292,14 +261,6 @@ def _integer(kind: t.Prim, value: Value) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise _expected(kind, value)
     return value
-
-
-def _text_bytes(value: str) -> bytes:
-    try:
-        raw = value.encode()
-    except UnicodeEncodeError:
-        raise CandidError("the text holds half a surrogate pair, which has no UTF-8 form") from None
-    return encode_unsigned(len(raw)) + raw
 
 
 def _expected(kind: t.Type, value: Value) -> CandidError:
