@@ -108,7 +108,7 @@ def test_failed_and_idle_calls_leave_no_change(subnet: ManagedSubnet) -> None:
     assert info(subnet, canister)["total_num_changes"] == 1
 
 
-@pytest.mark.spec("trimming-canister-history")
+@pytest.mark.spec("trimming-canister-history", condition=(1, 2))
 def test_the_newest_twenty_are_kept(subnet: ManagedSubnet) -> None:
     """The number of all changes goes on, and memory is billed for those that are left."""
     canister = subnet.create()

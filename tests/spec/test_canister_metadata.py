@@ -161,7 +161,7 @@ def test_logs_are_filtered(subnet: ManagedSubnet, wanted: Any, found: list[int])
     assert [record["idx"] for record in told["canister_log_records"]] == found
 
 
-@pytest.mark.spec("trimming-canister-logs")
+@pytest.mark.spec("trimming-canister-logs", condition=(1, 2))
 @pytest.mark.spec("ic-fetch_canister_logs")
 @pytest.mark.parametrize("limit", [4096, 10_000])
 def test_old_lines_go_when_the_log_is_full(subnet: ManagedSubnet, limit: int) -> None:

@@ -36,6 +36,7 @@ def opened(content: dict[str, Any], chain: list[Any] | None = None, signer: Key 
     return read_envelope(envelope(content, ALICE, chain, signer), content["request_type"])
 
 
+@pytest.mark.spec("envelope-authentication", condition=(4, 5))
 def test_chain_of_twenty() -> None:
     """As many as are allowed; the last key signs the request."""
     chain, signer = [], ALICE
@@ -50,6 +51,7 @@ def test_chain_of_twenty() -> None:
         authenticate(opened(request(), chain[1:], signer), NOW)
 
 
+@pytest.mark.spec("envelope-authentication", condition=7)
 def test_targets_of_all_delegations_count() -> None:
     """A request goes to what every delegation allows; the management canister is listed as the empty principal."""
     first = delegation(ALICE, BOB, LATER, targets=[bytes(HERE), bytes(THERE), b""])
@@ -71,6 +73,7 @@ def test_a_target_may_be_named_often() -> None:
         authenticate(opened(request(), chain, BOB), NOW)
 
 
+@pytest.mark.spec("envelope-authentication", condition=6)
 @pytest.mark.parametrize(("expiration", "good"), [(NOW, True), (NOW - 1, False), (2**64 - 1, True)])
 def test_delegations_expire(expiration: int, good: bool) -> None:
     """Strictly before now is too late."""
@@ -82,6 +85,7 @@ def test_delegations_expire(expiration: int, good: bool) -> None:
             authenticate(sent, NOW)
 
 
+@pytest.mark.spec("envelope-authentication", condition=8)
 def test_queries_only_anywhere_in_the_chain() -> None:
     """Calls are refused then, queries and reads are not; a later delegation can't lift it; other words are invalid."""
     chain = [delegation(ALICE, BOB, LATER, permissions="queries"), delegation(BOB, CAROL, LATER, permissions="all")]
@@ -124,6 +128,7 @@ def from_canister(signer: Signer, info: dict[str, Any] | None = None) -> Envelop
     return read_envelope(cbor2.dumps(raw), CALL)
 
 
+@pytest.mark.spec("envelope-authentication", condition=9)
 @pytest.mark.spec("initiating-canister-calls", condition=5)
 def test_canisters_sign_for_their_users() -> None:
     """With and without what they say about the user; who else says it isn't believed."""

@@ -142,6 +142,7 @@ def test_request_id_ignores_the_form_of_the_envelope() -> None:
         ({"surprise": 1}, "unknown field 'surprise'"),
     ],
 )
+@pytest.mark.spec("envelope-authentication", condition=(1, 2, 3, 4))
 @pytest.mark.spec("api-request-submission", condition=(1, 2))
 def test_wrong_envelopes_are_refused(changes: dict[str, Any], reason: str) -> None:
     """Each wrong field is refused, and the message says which."""
