@@ -36,6 +36,10 @@ class Ed25519Identity:
         label = name.encode()
         return cls(hashlib.sha256(b"\x0eicsim-identity" + len(label).to_bytes(4, "big") + label + seed).digest())
 
+    def secret(self) -> bytes:
+        """The 32 secret bytes of RFC 8032."""
+        return self._private.private_bytes_raw()
+
     def sign(self, payload: bytes) -> bytes:
         """Signature, 64 bytes, over a payload that has its domain separator."""
         return self._private.sign(payload)

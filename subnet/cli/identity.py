@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ic_types.errors import BadInput
-from subnet.lab.identity_store import KINDS, IdentityStore, StoredIdentity
+from ic_types.identity import Ed25519Identity
+from subnet.lab.identity_store import KINDS, IdentityStore, StoredIdentity, to_pem
 from subnet.lab.run_dir import home
 
 
@@ -106,6 +108,19 @@ def import_(name: str, pem_file: Path, password: str | None, chosen: bool) -> No
 
 @identity.command()
 @click.argument("name")
-def export(name: str) -> None:
+@click.option(
+    "--network", metavar="NETWORK", help="Of the topology of this running network (name or folder), not of those kept."
+)
+def export(name: str, network: str | None) -> None:
     """Print the PEM file of NAME: whoever has it can sign as NAME."""
-    click.echo(store().export(name), nl=False)
+    click.echo(store().export(name) if network is None else _topology_pem(name, network), nl=False)
+
+
+def _topology_pem(name: str, network: str) -> bytes:
+    from subnet.cli.connection import connected
+
+    with connected(network) as line:
+        found = line.caller().identity(name)
+    if not isinstance(found, Ed25519Identity):
+        raise BadInput("the anonymous identity has no key")
+    return to_pem(Ed25519PrivateKey.from_private_bytes(found.secret()))

@@ -62,6 +62,11 @@ def test_a_network_in_the_background_serves_commands(tmp_path: Path) -> None:
     assert icsim(tmp_path, "advance", "2", "--quiet").returncode == 0
     assert icsim(tmp_path, "advance", "--until-idle", "--quiet").stdout.endswith("no work is left\n")
     assert icsim(tmp_path, "logs", "ledger").returncode == 0
+    pem = icsim(tmp_path, "identity", "export", "minter", "--network", "bank")
+    write(tmp_path, pem.stdout, "minter.pem")
+    principal = icsim(tmp_path, "identity", "import", "copy", "minter.pem").stdout.strip()
+    again = icsim(tmp_path, "call", "ledger", "mint", f'(principal "{principal}", 1)', "--as", "copy")
+    assert again.stdout == "(variant { ok = 2 : nat })\n"
     canister_status = icsim(
         tmp_path, "call", "management", "canister_status", "(record { canister_id = {canister:ledger} })", "--as", "minter"
     )
