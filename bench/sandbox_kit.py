@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CANISTERS = Path(__file__).parent / "canisters"
 EXAMPLES = Path(__file__).parents[1] / "examples" / "canisters"
-TICK_NS = 1_000_000_000
+_KEPT_BYTES = 8 << 20
 ARGUMENT = (5).to_bytes(8, "little")
 
 
@@ -93,10 +93,11 @@ class Box:
         from configs.fees import CyclesCostSchedule
         from configs.limits import SubnetLimits
         from ic_types.principal import Principal
-        from sandbox import artefacts
+        from sandbox import artefacts, kernel
         from sandbox.controller import SandboxController
         from sandbox.protocol import Environment, ExecutionContext
 
+        kernel.keep_freed_memory(_KEPT_BYTES)  # as a node does
         self.folder = folder or Path(tempfile.mkdtemp(prefix="icsim-bench-"))
         self.canister, self.limits = Principal.canister(1), SubnetLimits()
         self.batch_size, self.context = batch_size, ExecutionContext(balance=10**15)

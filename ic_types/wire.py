@@ -210,7 +210,8 @@ def _dec(kind: Any, var: str, names: _Names, depth: int = 0) -> str:
         return f"(None if {var} is None else {inner})" if len(rest) < len(members) else inner
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
-        return f"(tuple([{_dec(args[0], item, names, depth + 1)} for {item} in {listed}]) if {var} else _none({var}))"
+        empty = f"(() if type({var}) is list else _none({var}))"
+        return f"(tuple([{_dec(args[0], item, names, depth + 1)} for {item} in {listed}]) if {var} else {empty})"
     if origin is tuple:
         parts = "".join(_dec(a, f"{var}[{k}]", names, depth) + ", " for k, a in enumerate(args))
         return f"(({parts}) if len(_as({var}, list)) == {len(args)} else _as(None, list))"

@@ -51,8 +51,8 @@ class Group:
         twin._stale, twin._digest, twin._runs = self._stale, self._digest, self._runs
         return twin
 
-    def put(self, k: int, zero: bool, epoch: Epoch, *, stale: bool = True) -> int | None:
-        """Give page k a slot that this epoch may write; returns its offset, None for a page of zeros."""
+    def put(self, k: int, zero: bool, epoch: Epoch, *, stale: bool = True) -> Slot | None:
+        """Give page k a slot that this epoch may write; returns it, None for a page of zeros."""
         slot = self.slots[k]
         if stale:
             self._stale |= 1 << k
@@ -63,7 +63,7 @@ class Group:
         if slot is None or slot.owner is not epoch:
             slot = self.slots[k] = Slot(epoch)
             self._runs = None
-        return slot.offset
+        return slot
 
     def runs(self, index: int) -> tuple[Run, ...]:
         """Runs of the written pages; `index` is the group's own."""

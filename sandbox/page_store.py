@@ -120,11 +120,13 @@ class Epoch:
 class Slot:
     """A claim on one slot of the file; the slot is free again when the last table lets go of it."""
 
-    __slots__ = ("offset", "owner")
+    __slots__ = ("content", "offset", "owner")
 
     def __init__(self, owner: Epoch) -> None:
         self.offset = owner.file.allocate()
         self.owner = owner
+        self.content: bytes | None = None
+        """What lies there, right after it was committed: the next message often writes the same pages."""
 
     def __del__(self) -> None:
         self.owner.file.release(self.offset)

@@ -18,6 +18,8 @@ from sandbox.requests import Run
 
 _PAGES_PER_WASM_PAGE = WASM_PAGE_BYTES // OS_PAGE_BYTES
 _DIGEST = 32
+_FEW_PAGES = 4
+"""Of so many pages a memory remembers what it committed last."""
 
 
 class PageTable:
@@ -85,7 +87,7 @@ class Snapshot(PageTable):
 class PagedMemory(PageTable):
     """One committed memory, heap or stable."""
 
-    __slots__ = ("_epoch", "_root", "_sections", "_shared", "_stale")
+    __slots__ = ("_epoch", "_fresh", "_root", "_sections", "_shared", "_stale")
 
     def __init__(self, file: PageFile, groups: dict[int, Group], wasm_pages: int) -> None:
         super().__init__(file, groups, wasm_pages)
@@ -97,6 +99,8 @@ class PagedMemory(PageTable):
         self._sections: dict[int, bytes] = {}
         """256 group digests each."""
         self._root: tuple[int, bytes] | None = None
+        self._fresh: list[Slot] = []
+        """Slots that know their content: those of the last commit, until it is hashed."""
 
     @classmethod
     def new(cls, wasm_pages: int) -> PagedMemory:
@@ -114,13 +118,18 @@ class PagedMemory(PageTable):
             return 0
         if self._shared:
             self._groups, self._shared = dict(self._groups), False
+        self._forget_contents()
+        few = len(indices) <= _FEW_PAGES
         writes: list[tuple[int, int]] = []
-        for k in changed:
+        for k, page_content in changed:
             page = indices[k]
             group = self._owned_group(page >> 8)
-            offset = group.put(page & 255, content[k * OS_PAGE_BYTES : (k + 1) * OS_PAGE_BYTES] == ZERO_PAGE, self._epoch)
-            if offset is not None:
-                writes.append((offset, k))
+            slot = group.put(page & 255, page_content == ZERO_PAGE, self._epoch)
+            if slot is not None:
+                writes.append((slot.offset, k))
+                if few:
+                    self._fresh.append(slot)
+                    slot.content = page_content
             self._stale[page >> 8] = None
         self._root = None
         self._write(writes, content)
@@ -130,18 +139,27 @@ class PagedMemory(PageTable):
         """How many of these pages differ from what is committed."""
         return len(self._changed(indices, content))
 
-    def _changed(self, indices: Sequence[int], content: bytes) -> list[int]:
-        """Positions in `indices` whose content differs from what is committed."""
-        assert len(content) == len(indices) * OS_PAGE_BYTES, f"{len(content)} bytes for {len(indices)} pages"
-        if len(indices) == 1:
-            return [0] if self.read_page(indices[0]) != content else []
+    def _changed(self, indices: Sequence[int], content: bytes) -> list[tuple[int, bytes]]:
+        """Positions in `indices` whose content differs from what is committed, each with its new content."""
+        count = len(indices)
+        assert len(content) == count * OS_PAGE_BYTES, f"{len(content)} bytes for {count} pages"
+        pages = [content[k : k + OS_PAGE_BYTES] for k in range(0, len(content), OS_PAGE_BYTES)]
+        if count <= _FEW_PAGES:
+            return [(k, page) for k, page in enumerate(pages) if self._known_content(indices[k]) != page]
         slots = [self._slot(page) for page in indices]
         old = iter(self._file.read_many([slot.offset for slot in slots if slot is not None]))
-        return [
-            k
-            for k, slot in enumerate(slots)
-            if (ZERO_PAGE if slot is None else next(old)) != content[k * OS_PAGE_BYTES : (k + 1) * OS_PAGE_BYTES]
-        ]
+        return [(k, pages[k]) for k, slot in enumerate(slots) if (ZERO_PAGE if slot is None else next(old)) != pages[k]]
+
+    def _forget_contents(self) -> None:
+        for slot in self._fresh:
+            slot.content = None
+        self._fresh.clear()
+
+    def _known_content(self, page: int) -> bytes:
+        slot = self._slot(page)
+        if slot is None:
+            return ZERO_PAGE
+        return self._file.read(slot.offset) if slot.content is None else slot.content
 
     def _owned_group(self, index: int) -> Group:
         group = self._groups.get(index)
@@ -210,6 +228,7 @@ class PagedMemory(PageTable):
             position = (g & 255) * _DIGEST
             section[position : position + _DIGEST] = self._groups[g].digest(self._file)
         self._stale = {}
+        self._forget_contents()
         for index, node in sections.items():
             self._sections[index] = bytes(node)
         top = hashlib.sha256(b"icsim memory" + self.wasm_pages.to_bytes(8, "big"))
@@ -271,4 +290,5 @@ class PagedMemory(PageTable):
             self._owned_group(page >> 8).put(page & 255, False, self._epoch, stale=False)
         slot = self._slot(page)
         assert slot is not None
+        slot.content = None
         self._file.write(slot.offset, bytes(content))
