@@ -6,6 +6,7 @@ Plumbing, over the control socket. The CLI, the Python API and tests all call th
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -195,7 +196,7 @@ class Caller:
             canister_id=canister_id,
             method=method,
             arg=arg,
-            expiry=TimeNs(self.now_ns + self.description.ingress_ttl_ns),
+            expiry=TimeNs(self.current_ns() + self.description.ingress_ttl_ns),
             nonce=self._nonces(),
         )
         result = self.client.submit(envelope, effective_canister_id=effective)[0]
@@ -206,6 +207,10 @@ class Caller:
             code, text = refusal.reject_code, refusal.reject_message
             raise CallRejected(code, text, refusal.error_code, what=f"call of {method}")
         return result.message_id
+
+    def current_ns(self) -> int:
+        """Network time now, from which expiries are counted."""
+        return max(time.time_ns(), self.now_ns) if self.description.live else self.now_ns
 
     def advanced(self, found: Advanced) -> Advanced:
         """Take note of how far the network is."""

@@ -121,7 +121,14 @@ class Network:
     @property
     def time(self) -> int:
         """Network time: nanoseconds since 1970 of the last round."""
+        if self.caller.description.live:
+            return self.caller.client.status().time_ns
         return self.caller.now_ns
+
+    @property
+    def url(self) -> str:
+        """Where agents and browsers reach it; empty without `http=True`."""
+        return self.caller.description.url
 
     def tick(self, rounds: int = 1) -> int:
         """Make rounds; gives the height."""
@@ -133,6 +140,8 @@ class Network:
         """Make rounds until so much network time has passed, so that every timer due by then has fired; gives the height."""
         if seconds <= 0:
             raise BadInput(f"advance({seconds}): time goes forward only")
+        if self.caller.description.live:
+            raise BadInput("advance: a live network's time is that of the wall clock; leave `live=True` out to move it")
         interval = self.caller.description.block_interval_ns
         return self.tick(-(-round(seconds * 1e9) // interval))
 

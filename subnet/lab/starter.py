@@ -6,6 +6,7 @@ Plumbing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,6 +16,7 @@ from configs.topology import Topology
 from subnet.lab import run_dir
 from subnet.lab.network import Network
 from subnet.lab.start import RunOptions, launch, new_config
+from subnet.launch import Listening
 
 if TYPE_CHECKING:
     from subnet.lab.async_network import AsyncNetwork
@@ -31,12 +33,24 @@ SMALLEST: dict[str, Any] = {
 class NetworkStarter:
     """What `network` returns: `with` starts the network, its end ends it; so does `async with`."""
 
-    def __init__(self, topology: Topology, origin: str, out: Path | None, options: RunOptions, *, workload: bool) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        origin: str,
+        out: Path | None,
+        options: RunOptions,
+        *,
+        workload: bool,
+        http: bool = False,
+        live: bool = False,
+    ) -> None:
         self.topology = topology
         self._origin = origin
         self._out = out
         self._options = options
         self._workload = workload
+        self._http = http
+        self._live = live
         self._network: Network | None = None
         self._async: AsyncNetwork | None = None
 
@@ -49,7 +63,9 @@ class NetworkStarter:
         out = None if self._out is None else run_dir.new_directory(self._out)
         if out is not None:
             run_dir.write_run_file(out, about)
-        running = launch(new_config(self.topology, self._options, out, with_workload=self._workload))
+        config = new_config(self.topology, self._options, out, with_workload=self._workload)
+        config = replace(config, live=self._live, accept_any_expiry=self._http and not self._live)
+        running = launch(config, http=Listening(port=0) if self._http else None)
         try:
             network = Network(running, about, out)
             network.note(network.caller.client.advance(until_installed=True))
@@ -100,6 +116,8 @@ def network(
     batch_size: int = 100,
     reuse_instances: bool = True,
     max_sandboxes: int = 500,
+    http: bool = False,
+    live: bool = False,
 ) -> NetworkStarter:
     """A network, to be used in a `with` or `async with` block.
 
@@ -107,6 +125,9 @@ def network(
     `nodes` and `overrides` (`"subnet.app.nodes=4"`) are those of the command line. `out` is a run directory to keep; without it
     nothing is kept. With `workload` the topology's workload is driven as rounds are made. With `check_invariants` every
     invariant is checked after every round, and a breach is a NetworkError. Paths in a dict start at `base`.
+
+    With `http` agents reach it at the `url` of the network, with `live` its time is that of the wall clock. In virtual time
+    requests over HTTP never expire.
 
     Raises: BadInput when the topology is wrong, naming key, what was found and what is allowed.
     """
@@ -127,4 +148,4 @@ def network(
         reuse_instances=reuse_instances,
         max_sandboxes=max_sandboxes,
     )
-    return NetworkStarter(loaded, origin, None if out is None else Path(out), options, workload=workload)
+    return NetworkStarter(loaded, origin, None if out is None else Path(out), options, workload=workload, http=http, live=live)
