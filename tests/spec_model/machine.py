@@ -7,6 +7,9 @@ every round statuses, versions, timers, open calls, answers to users and all cyc
 
 from __future__ import annotations
 
+import os
+import random
+import signal
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
@@ -37,6 +40,8 @@ from tests.support.lone_world import LoneWorld
 NAMES = ("left", "right")
 USER, STRANGER = Principal(b"\x01a user\x02"), Principal(b"\x01a stranger\x02")
 NOBODY = Principal.canister(77)
+KILLS = 0.03
+"""Of the moments at which a sandbox may be killed."""
 FEES = CyclesCostSchedule(gib_storage_per_second=0, canister_base_per_second=0)
 LIMITS = replace(SubnetLimits(), install_code_rate_limit=10**15)
 CANISTERS = (
@@ -58,7 +63,8 @@ class TwoSubnets(RuleBasedStateMachine):
     """The machine; `sockets` must be set to the folder of running helpers."""
 
     sockets: ClassVar[Path]
-    options: ClassVar[dict[str, Any]] = {}
+    kills: ClassVar[random.Random | None] = None
+    """With dice, sandboxes are killed at fault points: nothing may change."""
     seen: ClassVar[Counter[str]] = Counter()
     """How often each kind of step and each answer was compared, over all runs."""
 
@@ -67,6 +73,7 @@ class TwoSubnets(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.steps: list[Step] = []
         self.batch: dict[str, list[tuple[Ingress, Asked | None]]] = {name: [] for name in NAMES}
+        self.killed: set[int] = set()
         self.now = GENESIS_NS
         self.sound = False
         """The last round was as the model has it."""
@@ -78,7 +85,7 @@ class TwoSubnets(RuleBasedStateMachine):
         """Create the canisters, then take over what they are into the model."""
         network, shares = network_record(NAMES)
         nodes = {
-            name: LoneNode(self.sockets, network, name, shares[name][0], limits=LIMITS, fees=FEES, **self.options)
+            name: LoneNode(self.sockets, network, name, shares[name][0], limits=LIMITS, fees=FEES, fault_point=self._maybe_kill)
             for name in NAMES
         }
         self.world = LoneWorld(nodes)
@@ -107,6 +114,12 @@ class TwoSubnets(RuleBasedStateMachine):
         self.now = nodes["left"].replica.state.time
         self.model.now = self.now
         self.sound = True
+
+    def _maybe_kill(self, _point: str, pid: int) -> None:
+        if self.kills is not None and pid not in self.killed and self.kills.random() < KILLS:
+            os.kill(pid, signal.SIGKILL)
+            self.killed.add(pid)
+            self.seen["kill of a sandbox"] += 1
 
     def _create(self, subnet: str, module: str, cycles: int) -> None:
         world, ids = self.world, self.model.places.ids
@@ -403,7 +416,11 @@ class TwoSubnets(RuleBasedStateMachine):
 
 
 def compare(chosen: int, *, shrink: bool) -> None:
-    """Twenty sequences of actions; fails with the first that the model doesn't allow, or the shortest like it."""
+    """Twenty sequences of actions; fails with the first that the model doesn't allow, or the shortest like it.
+
+    With odd seeds sandboxes are killed meanwhile.
+    """
+    TwoSubnets.kills = random.Random(chosen) if chosen % 2 else None
     print(f"seed {chosen}: `make model SEED={chosen}` repeats this")
     run_state_machine_as_test(
         seed(chosen)(TwoSubnets),

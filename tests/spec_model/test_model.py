@@ -27,5 +27,12 @@ def test_every_step_is_one_that_the_model_allows(sockets: Path) -> None:
     TwoSubnets.seen.clear()
     for seed in SEEDS:
         compare(seed, shrink=False)
-    rare = ("cleanup", "refund of an expired call", "response 6 IC0601", "response to a deleted call context", "Returned")
+    rare = (
+        "kill of a sandbox",
+        "cleanup",
+        "refund of an expired call",
+        "response 6 IC0601",
+        "response to a deleted call context",
+        "Returned",
+    )
     assert all(TwoSubnets.seen[kind] for kind in rare), sorted(TwoSubnets.seen.items())
