@@ -6,6 +6,7 @@ Plumbing. Its time is that of the wall clock, or with --virtual-time passes only
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import urllib.request
 from dataclasses import replace
@@ -17,7 +18,7 @@ import click
 from configs.estimate import available_bytes, check_fits
 from configs.loader import LOCAL, load_topology
 from ic_types import bls
-from ic_types.errors import BadInput, IcsimError, NetworkError
+from ic_types.errors import BadInput, DivergenceError, IcsimError, NetworkError
 from subnet.cli.options import execution_options, fault_options, run_options, topology_options
 from subnet.cli.progress import Watch
 from subnet.cli.resuming import resumed
@@ -30,6 +31,9 @@ from subnet.launch import USUAL_PORT, Listening, RunningNetwork
 from subnet.network_config import CoordinatorConfig
 
 _GATEWAY_SECONDS = 30.0
+
+_WATCH_S = 1.0
+"""How often a network in the foreground is asked whether it still makes rounds."""
 
 
 @click.command()
@@ -172,11 +176,28 @@ def _await_gateway(network: RunningNetwork) -> None:
 def _wait(network: RunningNetwork) -> None:
     """Until the network ends; Ctrl-C comes as KeyboardInterrupt.
 
-    Raises: NetworkError when it ended for another reason than `icsim down`.
+    Raises: NetworkError when it ended for another reason than `icsim down`, or an invariant is broken; DivergenceError when
+    nodes differ.
     """
-    code = network.process.wait()
-    if code:
-        raise network.call_failed(NetworkError(f"the network ended with exit code {code}"))
+    while True:
+        try:
+            code = network.process.wait(timeout=_WATCH_S)
+        except subprocess.TimeoutExpired:
+            _raise_problem(network)
+            continue
+        if code:
+            raise network.call_failed(NetworkError(f"the network ended with exit code {code}"))
+        return
+
+
+def _raise_problem(network: RunningNetwork) -> None:
+    """A network that has stopped making rounds is of no more use to anybody here; its run directory tells the rest."""
+    try:
+        found = network.client.status()
+    except NetworkError:
+        return  # it is ending, which the next wait tells
+    if found.problem:
+        raise {DivergenceError.exit_code: DivergenceError}.get(found.exit_code, NetworkError)(found.problem)
 
 
 def _end(network: RunningNetwork, entry: Path | None, folder: Path) -> None:

@@ -127,6 +127,16 @@ def test_a_network_in_the_foreground_ends_with_its_command(tmp_path: Path, end: 
     assert icsim(tmp_path, "status").returncode == 1
 
 
+def test_a_broken_invariant_ends_a_network_in_the_foreground(tmp_path: Path) -> None:
+    """The command says what is broken and ends with exit code 1; nothing is left."""
+    fault = "forge:app,ledger,77@8"
+    with started(tmp_path, "up", write(tmp_path, LEDGER), "--check-invariants", "--fault", fault, "--quiet") as process:
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "an invariant is broken at height 8: subnet app: minted - burned - lost" in told
+    wait_until_nothing_is_left(tmp_path)
+
+
 def test_down_ends_a_network_in_the_foreground(tmp_path: Path) -> None:
     """Its command ends with exit code 0."""
     ready = tmp_path / "ready.json"
