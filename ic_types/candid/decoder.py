@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ic_types.candid import types as t
 from ic_types.candid.encoder import FORMATS
-from ic_types.candid.skipping import SkippingReader, no_value_of_empty
+from ic_types.candid.skipping import MAX_DEPTH, SkippingReader, no_value_of_empty
 from ic_types.candid.subtyping import Comparison
 from ic_types.candid.values import Some, Value
 from ic_types.candid.wire_types import Head, read_head
@@ -25,16 +25,23 @@ _KEPT_PLANS = 256
 _FIXED = {prim: struct.Struct("<" + code) for prim, code in FORMATS.items()}
 
 
-def decode(raw: bytes, expected: Sequence[t.Type] | None = None, *, skipping_quota: int | None = None) -> list[Value]:
+def decode(
+    raw: bytes,
+    expected: Sequence[t.Type] | None = None,
+    *,
+    skipping_quota: int | None = None,
+    max_depth: int = MAX_DEPTH,
+) -> list[Value]:
     """The values of a DIDL message; without expected types, at the types that the message itself declares.
 
     Missing arguments read as None where the type has null; surplus ones are ignored, as the format asks. `skipping_quota`
     limits the cost of surplus arguments and fields and of values that don't fit their `opt`, in the units of `skipping`.
+    A `max_depth` above MAX_DEPTH needs an interpreter that recurses two frames for each level.
 
     Raises: CandidError naming byte and argument, what was found and what was expected.
     """
     head = read_head(raw)
-    reader = _Reader(raw, head, skipping_quota)
+    reader = _Reader(raw, head, skipping_quota, max_depth)
     kinds = head.types
     wanted = kinds if expected is None else expected
     values: list[Value] = []
@@ -122,8 +129,8 @@ def _plan_record(wire: t.Record, wanted: t.Record) -> _RecordPlan:
 class _Reader(SkippingReader):
     __slots__ = ("_comparison", "_plans")
 
-    def __init__(self, raw: bytes, head: Head, quota: int | None) -> None:
-        super().__init__(raw, head.position, head.table_size, quota)
+    def __init__(self, raw: bytes, head: Head, quota: int | None, max_depth: int) -> None:
+        super().__init__(raw, head.position, head.table_size, quota, max_depth)
         self._comparison: Comparison | None = None
         self._plans = head.plans
 

@@ -11,6 +11,8 @@ from itertools import pairwise
 from ic_types.candid.lexer import Cursor, Kind
 
 WIDTH = 100
+_DEEPEST = 60
+"""Columns; what is nested deeper isn't indented further, or a list of thousands of nodes would be a page of blanks."""
 _CLOSING = {"{": "}", "(": ")"}
 
 
@@ -105,4 +107,4 @@ def _lay_items(text: str, group: _Group, margin: _Margin, lines: list[str]) -> N
             mine.append(waiting)
             waiting = next(inner, None)
         if text[left + 1 : right].strip():
-            _lay(text, left + 1, right, mine, _Margin(margin.width, margin.indent + 2, separator), lines)
+            _lay(text, left + 1, right, mine, _Margin(margin.width, min(margin.indent + 2, _DEEPEST), separator), lines)

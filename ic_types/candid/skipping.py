@@ -24,7 +24,7 @@ from ic_types.candid.byte_reader import ByteReader
 from ic_types.errors import CandidError
 
 MAX_DEPTH = 256
-"""Nesting of values, both ways; deeper data are refused."""
+"""Nesting of values, both ways; deeper data are refused unless the reader asks for more."""
 UNLIMITED = 1 << 62
 FREE_VALUES = 200_000
 VALUES_PER_BYTE = 4
@@ -34,11 +34,12 @@ _PRINCIPAL_COST = 30
 class SkippingReader(ByteReader):
     """Reads past values of any type; bounded by nesting, by the number of values and by the quota for skipped ones."""
 
-    __slots__ = ("quota", "table_size", "values_left")
+    __slots__ = ("max_depth", "quota", "table_size", "values_left")
 
-    def __init__(self, raw: bytes, position: int, table_size: int, quota: int | None) -> None:
+    def __init__(self, raw: bytes, position: int, table_size: int, quota: int | None, max_depth: int) -> None:
         super().__init__(raw, position)
         self.table_size = table_size
+        self.max_depth = max_depth
         self.quota = UNLIMITED if quota is None else quota
         self.values_left = FREE_VALUES + VALUES_PER_BYTE * len(raw)
 
@@ -47,8 +48,8 @@ class SkippingReader(ByteReader):
 
         Raises: CandidError when they are too many or nested too deeply.
         """
-        if depth > MAX_DEPTH:
-            raise CandidError(f"byte {self.position}: values are nested deeper than {MAX_DEPTH} levels")
+        if depth > self.max_depth:
+            raise CandidError(f"byte {self.position}: values are nested deeper than {self.max_depth} levels")
         self.values_left -= values
         if self.values_left < 0:
             raise CandidError(f"byte {self.position}: the message describes far more values than its length allows")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ic_types.candid import types as t
 from ic_types.candid.decoder import decode
 from ic_types.candid.encoder import encode, principal_of
+from ic_types.candid.skipping import MAX_DEPTH
 from ic_types.candid.text_parser import parse_args
 from ic_types.candid.text_typing import TextTyping
 from ic_types.candid.values import Some, Value
@@ -51,18 +52,20 @@ def parse_text(text: str, types: Sequence[t.Type] | None = None, name: str = "Ca
     return kinds, values
 
 
-def to_text(raw: bytes, types: Sequence[t.Type] | None = None) -> str:
+def to_text(raw: bytes, types: Sequence[t.Type] | None = None, *, max_depth: int = MAX_DEPTH) -> str:
     """A DIDL message as text; field names come from the types, without them fields show as numbers.
+
+    A `max_depth` above MAX_DEPTH needs an interpreter that recurses three frames for each level.
 
     Raises: CandidError when the bytes are malformed or don't fit the types.
     """
-    kinds = read_head(raw)[0] if types is None else list(types)
-    return args_to_text(kinds, decode(raw, kinds))
+    kinds = read_head(raw).types if types is None else list(types)
+    return args_to_text(kinds, decode(raw, kinds, max_depth=max_depth))
 
 
 def args_to_text(types: Sequence[t.Type], values: Sequence[Value]) -> str:
     """`(value, value, ...)` of values at their types."""
-    return f"({', '.join(value_to_text(kind, value) for kind, value in zip(types, values, strict=True))})"
+    return f"({', '.join([value_to_text(kind, value) for kind, value in zip(types, values, strict=True)])})"
 
 
 def value_to_text(kind: t.Type, value: Value) -> str:

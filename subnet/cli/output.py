@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -22,6 +23,9 @@ from ic_types.principal import Principal
 from subnet.lab.calls import CallRejected, Target
 
 F = TypeVar("F", bound=Callable[..., Any])
+_DEEPEST = 10_000
+"""Nesting of answers that are printed."""
+_FRAMES_PER_LEVEL = 4
 _EXACT = (1 << 53) - 1
 """Larger numbers are texts in JSON, since many readers keep no more digits."""
 
@@ -87,14 +91,18 @@ def show_answer(target: Target, method: str, raw: bytes, output: str, *, as_hex:
     if output == "json":
         click.echo(json.dumps(answer_json(target, method, raw), indent=1))
     else:
-        click.echo(raw.hex() if as_hex else _laid_out(target.interface.answer_text(method, raw)))
+        click.echo(raw.hex() if as_hex else _answer_text(target, method, raw))
 
 
-def _laid_out(text: str) -> str:
+def _answer_text(target: Target, method: str, raw: bytes) -> str:
+    """In lines; bytes that are no Candid in hexadecimal. Linked lists of thousands of nodes are nested that deep."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, _FRAMES_PER_LEVEL * _DEEPEST))
     try:
-        return laid_out(text)
-    except CandidError:  # bytes that are no Candid are shown in hexadecimal
-        return text
+        text = target.interface.answer_text(method, raw, max_depth=_DEEPEST)
+        return text if text.startswith("0x") else laid_out(text)
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def answer_json(target: Target, method: str, raw: bytes) -> dict[str, Any]:

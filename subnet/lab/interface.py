@@ -13,6 +13,7 @@ from ic_types.candid import types as t
 from ic_types.candid.decoder import decode
 from ic_types.candid.did import DidFile, parse_did
 from ic_types.candid.encoder import encode
+from ic_types.candid.skipping import MAX_DEPTH
 from ic_types.candid.text import to_text
 from ic_types.candid.values import FuncRef, Some
 from ic_types.errors import BadInput, CandidError
@@ -88,11 +89,11 @@ class Interface:
             return b"" if types is None else encode([], [])
         return _encode_values(f"install of {self.name}", types, values)
 
-    def answer_text(self, method: str, raw: bytes) -> str:
+    def answer_text(self, method: str, raw: bytes, *, max_depth: int = MAX_DEPTH) -> str:
         """An answer as Candid text; as hexadecimal when it is no Candid."""
         for types in (self._results(method), None):
             try:
-                return to_text(raw, types)
+                return to_text(raw, types, max_depth=max_depth)
             except CandidError:
                 continue
         return f"0x{raw.hex()}"

@@ -239,6 +239,23 @@ def test_a_canister_whose_name_cannot_be_kept_is_not_lost(icsim: Terminal, monke
     assert line == f"icsim: canister {FIRST} was made, but its name gold can't be kept: no space left\n"
 
 
+def test_long_linked_lists_are_printed(icsim: Terminal) -> None:
+    """Nested thousands of levels deep, with names and without; beyond that the bytes are shown."""
+    icsim("canister", "create", "gold")
+    nodes = 4900
+    # record { id 0 : nat; id 1 : opt the same }, as compilers write lists; all tails follow one another
+    raw = bytes.fromhex("4449444c026e016c02007d01000100") + b"\1\7" * nodes + b"\0"
+    icsim.link.answers["list"] = raw
+    text = icsim("canister", "call", "gold", "list")
+    assert text.count("7 : nat") == nodes
+    assert text.startswith("(\n  opt record {\n    7 : nat;\n    opt record {\n")
+    assert max(map(len, text.splitlines())) <= 100
+    (icsim.folder / "list.did").write_text("type L = opt record { nat; L }; service : { list : () -> (L) }")
+    assert icsim("canister", "call", "gold", "list", "--candid", "list.did") == text
+    icsim.link.answers["list"] = bytes.fromhex("4449444c026e016c02007d01000100") + b"\1\7" * 6000 + b"\0"
+    assert icsim("canister", "call", "gold", "list").startswith("0x4449444c")
+
+
 def test_amounts_have_units() -> None:
     """Each kind its own."""
     assert amount("1_000", "bytes", "--x") == 1000
