@@ -55,7 +55,7 @@ def cycles_to_reserve(ctx: SubnetContext, grown: int) -> Cycles:
     if grown <= 0:
         return Cycles(0)
     limits = ctx.limits
-    used = limits.subnet_memory_capacity - limits.response_memory_reserve - max(ctx.available_memory(), 0)
+    used = limits.subnet_memory_capacity - max(ctx.available_memory(), 0)  # with the reserve for responses, as in rounds
     return ctx.fees.storage_reservation(grown, used, limits.subnet_memory_threshold, limits.subnet_memory_capacity)
 
 

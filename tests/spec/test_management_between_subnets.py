@@ -100,8 +100,8 @@ def chunked(_story: Story, target: CanisterId) -> dict[str, Any]:
     }
 
 
-QUERIES_ONLY = (4, "IC0406")
-NOT_FROM_THERE = (5, "IC0504")
+QUERIES_ONLY = (4, "API is only accessible in non-replicated mode")
+NOT_FROM_THERE = (5, "Incorrect sender subnet id: ")
 STEPS: list[tuple[str, Args, object]] = [
     ("update_settings", about(settings={"freezing_threshold": 5}), None),
     ("upload_chunk", about(chunk=COUNTER), None),
@@ -111,7 +111,7 @@ STEPS: list[tuple[str, Args, object]] = [
     ("canister_status", about(), None),
     ("canister_metrics", about(), None),
     ("canister_info", about(num_requested_changes=20), None),
-    ("canister_metadata", about(name="nothing of this name"), (4, "IC0406")),
+    ("canister_metadata", about(name="nothing of this name"), (4, "has no metadata section with the name nothing of this name")),
     ("take_canister_snapshot", about(), None),
     ("list_canister_snapshots", about(), None),
     ("read_canister_snapshot_metadata", lambda s, t: {"canister_id": t, "snapshot_id": s.taken}, None),
@@ -138,15 +138,15 @@ STEPS: list[tuple[str, Args, object]] = [
     ("uninstall_code", about(), None),
     ("stop_canister", about(), None),
     ("start_canister", about(), None),
-    ("delete_canister", about(), (5, "IC0510")),
+    ("delete_canister", about(), (5, "must be stopped before it is deleted")),
     ("stop_canister", about(), None),
     ("delete_canister", about(), None),
-    ("delete_canister", about(), (3, "IC0301")),
+    ("delete_canister", about(), (3, " not found")),
     ("provisional_create_canister_with_cycles", lambda _s, _t: {"amount": 5}, None),
     ("create_canister", lambda _s, _t: {}, NOT_FROM_THERE),
     ("raw_rand", lambda _s, _t: None, NOT_FROM_THERE),
 ]
-"""In this order: method, argument, and the reject code and error code, or None for a reply."""
+"""In this order: method, argument, and the reject code and a part of its text, or None for a reply."""
 OWN = {"provisional_create_canister_with_cycles", "create_canister", "raw_rand", "list_canisters"}
 """Addressed by `aaaaa-aa`, these are about the caller's own subnet."""
 KEPT = {"deposit_cycles", "create_canister"}
@@ -175,7 +175,8 @@ def test_every_method_from_another_subnet(story: Story, by_id: bool) -> None:
         else:
             assert isinstance(expected, tuple)
             assert refused is not None, (method, answer)
-            assert (refused[0], refused[1][:6]) == expected, (method, answer)
+            assert refused[0] == expected[0], (method, answer)
+            assert expected[1] in refused[1], (method, answer)
         assert refund == (0 if method in KEPT and expected is None else CYCLES), method
         if method == "take_canister_snapshot":
             story.taken = answer["id"]
@@ -204,7 +205,7 @@ def test_a_subnet_that_does_not_have_the_canister(story: Story) -> None:
             "other", story.world[subnet].record.subnet_id, "canister_status", {"canister_id": target}, 7
         )
         assert (code, refund) == (3, 7)
-        assert text.startswith(f"IC0301: Canister {target} not found")
+        assert text.startswith(f"Canister {target} not found")
 
 
 @pytest.mark.parametrize("whom", [{}, {"canister_id": None}], ids=["nothing", "no chunk"])
@@ -217,7 +218,8 @@ def test_bad_arguments(story: Story, whom: dict[str, Any], by_id: bool) -> None:
     (code, text), refund = story.ask("other", to, "upload_chunk", arg, 9)
     assert refund == 9
     if whom or by_id:
-        assert (code, text[:6]) == (4, "IC0408"), text
+        assert code == 4
+        assert text.startswith("Error decoding candid: "), text
     else:
         assert code == 3
         assert text.startswith("Unable to route management canister request upload_chunk: "), text

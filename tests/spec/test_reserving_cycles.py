@@ -131,3 +131,12 @@ def test_nothing_is_reserved_below_the_threshold() -> None:
     canister = prepared(subnet, "snapshot")
     assert not isinstance(GROWS["snapshot"](subnet, canister), Reject)
     assert canister.reserved_balance == 0
+
+
+def test_the_reserve_for_responses_counts_as_taken() -> None:
+    """What responses may still take brings the subnet nearer to being full, for the management canister as in messages."""
+    limits = replace(LIMITS, subnet_memory_threshold=12 * GIB, response_memory_reserve=4 * GIB)
+    subnet = ManagedSubnet(limits=limits, fees=CyclesCostSchedule())
+    canister = prepared(subnet, "snapshot")
+    assert not isinstance(GROWS["snapshot"](subnet, canister), Reject)
+    assert canister.reserved_balance > 0
