@@ -111,7 +111,11 @@ STEPS: list[tuple[str, Args, object]] = [
     ("canister_status", about(), None),
     ("canister_metrics", about(), None),
     ("canister_info", about(num_requested_changes=20), None),
-    ("canister_metadata", about(name="nothing of this name"), (4, "has no metadata section with the name nothing of this name")),
+    (
+        "canister_metadata",
+        about(name="nothing of this name"),
+        (4, "has no metadata section with the name nothing of this name"),
+    ),
     ("take_canister_snapshot", about(), None),
     ("list_canister_snapshots", about(), None),
     ("read_canister_snapshot_metadata", lambda s, t: {"canister_id": t, "snapshot_id": s.taken}, None),
