@@ -37,7 +37,7 @@ test: $(STAMP) ## every test that a fresh machine can run (under 15 minutes)
 	@$(BIN)/pytest -q -n 2 --dist loadfile
 
 test-agents: $(STAMP) $(AGENTS) ## unmodified agents and a browser against a live network (Node, npm, Chromium)
-	@$(BIN)/pytest -q tests/agents/agents_test.py
+	@$(BIN)/pytest -q tests/agents/agents_test.py tests/processes/test_http_interface.py
 
 .icsim/agents/.ready: tests/agents/py/requirements.txt
 	@$(PYTHON) -m venv .icsim/agents

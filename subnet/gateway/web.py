@@ -186,6 +186,8 @@ def _refuse_foreign(request: WebRequest) -> None:
     """Another site's page may not call with this network's identities: it can send no JSON without asking first."""
     if request.header("content-type").split(";")[0].strip().lower() != "application/json":
         raise HttpError(400, "Unexpected content-type, expected application/json.")
+    if not request.is_for_this_machine:  # a name that an attacker lets point here would pass for the page's own origin
+        raise HttpError(403, "The network's own page is at localhost or an address, not at a name.")
     origin = request.header("origin")
     if origin and origin.partition("://")[2] != request.host:
         raise HttpError(403, "Only this network's own page may call from here.")

@@ -5,6 +5,7 @@ Rule module.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,14 @@ class WebRequest:
     def host_name(self) -> str:
         """The host without its port."""
         return urlsplit(f"//{self.host}").hostname or ""
+
+    @property
+    def is_for_this_machine(self) -> bool:
+        """Whether the host is an address or `localhost`: names of others may point anywhere."""
+        try:
+            return self.host_name == "localhost" or bool(ipaddress.ip_address(self.host_name))
+        except ValueError:
+            return False
 
     def canister(self, names: Mapping[str, CanisterId]) -> CanisterId | None:
         """The canister that the host, the parameter `canisterId` or the page it comes from names, by id or by name.

@@ -654,6 +654,8 @@ def test_form_is_for_the_networks_own_page(client: RawClient, network: HttpNetwo
     assert client.request("POST", "/_/call", body, Content_Type="text/plain").status == 400
     foreign = client.request("POST", "/_/call", body, Content_Type="application/json", Origin="http://evil.example")
     assert (foreign.status, "access-control-allow-origin" in foreign.headers) == (403, False)
+    rebound = client.request("POST", "/_/call", body, Content_Type="application/json", Host="evil.example")
+    assert (rebound.status, "not at a name" in rebound.text) == (403, True)
     for broken in (b"", b"[]", b'{"canister": 1}', body.replace(b"alice", b"eve"), body.replace(b"balance_of", b"nope")):
         assert client.request("POST", "/_/call", broken, Content_Type="application/json").status == 400
 

@@ -151,6 +151,23 @@ def test_virtual_network_makes_the_rounds_that_a_call_needs(tmp_path: Path) -> N
     network.close()
 
 
+def test_a_network_that_has_failed_says_so(tmp_path: Path) -> None:
+    """Calls are refused with the reason, which the gateway makes a 503 of; nothing waits for a round that never comes."""
+    network = live(tmp_path)
+    pass_time(network, 1)
+    network.coordinator.fail("nodes differ", 3)
+    first = network.coordinator.network.subnets[0].record.range_start
+    refused = network.ask(cp.Call(envelope=network.envelope("reply", b"x"), effective_id=first, wait=True))
+    assert isinstance(refused, cp.Refused)
+    assert "nodes differ" in refused.message
+    assert refused.exit_code != 2
+    told = network.ask(cp.GetTime())
+    assert isinstance(told, cp.NetworkTime)
+    assert not told.healthy
+    assert network.coordinator.wait_ns() is None
+    network.close()
+
+
 def test_delegations_are_told_and_renewed(tmp_path: Path) -> None:
     """Nodes and gateways get them; when they are old, the root subnet is asked again."""
     network = live(tmp_path)
