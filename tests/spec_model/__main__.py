@@ -6,9 +6,12 @@ Runs of 20 sequences of actions each with seeds counted up from the first, until
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import time
+
+import structlog
 
 from tests.spec_model.machine import TwoSubnets, compare
 from tests.support.lone_node import helpers
@@ -20,6 +23,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to go on beginning runs (10)")
     parser.add_argument("--seed", type=int, default=None, help="the first seed (a random one)")
     options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # deaths are meant
     first = random.randrange(10**6) if options.seed is None else options.seed
     end, run = time.monotonic() + options.minutes * 60, 0
     with helpers() as folder:
