@@ -13,7 +13,7 @@ from typing import Protocol
 from configs.limits import SubnetLimits
 from ic_types import trace
 from ic_types.messages import Ingress
-from ic_types.principal import CanisterId
+from ic_types.principal import CanisterId, Principal
 from ic_types.reject import ErrorCode, Reject, reject
 from ic_types.units import TimeNs
 from message_routing.ingress_history import IngressHistory, IngressState, IngressStatus
@@ -69,11 +69,16 @@ def induct_ingress(port: IngressInduction, ingress: Ingress, now: TimeNs) -> boo
         why = _to_management(port, ingress) if port.routing.is_management(ingress.receiver) else _to_canister(port, ingress)
     if why is None:
         port.deadlines.add_ingress(ingress)
-        port.history.received(ingress.message_id, ingress.receiver, ingress.sender, now, ingress.expiry)
+        port.history.received(ingress.message_id, ingress.receiver, ingress.sender, now, ingress.expiry, effective_id(ingress))
     else:
         fail(port.history, ingress, why, now)
     trace.emit("message_routing.induction.induct_ingress", ingress.message_id, "received" if why is None else why.message)
     return True
+
+
+def effective_id(ingress: Ingress) -> Principal | None:
+    """Where the status of a management call is read; other calls are read at their receiver."""
+    return None if ingress.receiver else ingress.effective_canister_id
 
 
 def fail(history: IngressHistory, ingress: Ingress, why: Reject, now: TimeNs) -> None:
@@ -84,6 +89,7 @@ def fail(history: IngressHistory, ingress: Ingress, why: Reject, now: TimeNs) ->
         sender=ingress.sender,
         time=now,
         expiry=ingress.expiry,
+        effective_id=effective_id(ingress),
         reject=why,
     )
     history.set(ingress.message_id, status)

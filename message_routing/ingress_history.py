@@ -47,6 +47,8 @@ class IngressStatus:
     """Batch time at which this status was set."""
     expiry: TimeNs = NEVER
     """Until then the message could come again, so it isn't forgotten."""
+    effective_id: Principal | None = None
+    """Where a management call came in: it is read there again; None if it doesn't matter."""
     reply: bytes = b""
     reject: Reject | None = None
 
@@ -65,7 +67,7 @@ class IngressStatus:
         if self.reject is not None:
             error = self.reject.error_code
             why = (int(self.reject.code), 0 if error is None else int(error), self.reject.message)
-        return (self.state.value, self.receiver, self.sender, self.time, self.expiry, self.reply, why)
+        return (self.state.value, self.receiver, self.sender, self.time, self.expiry, self.effective_id, self.reply, why)
 
 
 class IngressHistory:
@@ -108,10 +110,25 @@ class IngressHistory:
                 self.payload_bytes = NumBytes(self.payload_bytes + size)
                 self._forget_payloads()
 
-    def received(self, message_id: bytes, receiver: CanisterId, sender: Principal, now: TimeNs, expiry: TimeNs = NEVER) -> None:
+    def received(
+        self,
+        message_id: bytes,
+        receiver: CanisterId,
+        sender: Principal,
+        now: TimeNs,
+        expiry: TimeNs = NEVER,
+        effective_id: Principal | None = None,
+    ) -> None:
         """The message was inducted."""
-        state = IngressState.RECEIVED
-        self.set(message_id, IngressStatus(state=state, receiver=receiver, sender=sender, time=now, expiry=expiry))
+        status = IngressStatus(
+            state=IngressState.RECEIVED,
+            receiver=receiver,
+            sender=sender,
+            time=now,
+            expiry=expiry,
+            effective_id=effective_id,
+        )
+        self.set(message_id, status)
 
     def processing(self, message_id: bytes, now: TimeNs) -> None:
         """Its execution started; it may go on for long."""

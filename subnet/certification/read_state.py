@@ -37,8 +37,8 @@ class KnownState:
 
     root: SubnetId
     subnets: tuple[SubnetId, ...]
-    request_owner: Callable[[bytes], tuple[Principal, CanisterId] | None]
-    """Sender and receiver of an ingress message that the history knows."""
+    request_owner: Callable[[bytes], tuple[Principal, CanisterId, Principal | None] | None]
+    """Sender, receiver and effective id of an ingress message that the history knows."""
     is_hidden: Callable[[CanisterId, str, Principal], bool]
     """Whether a canister has a private custom section of this name, and the user isn't one of its controllers."""
 
@@ -100,14 +100,15 @@ def _check_request_status(request: ReadState, message_id: bytes, known: KnownSta
     owner = known.request_owner(message_id)
     if owner is None:
         return
-    sender, receiver = owner
+    sender, receiver, effective = owner
+    meant = receiver or effective
     if sender != request.sender:
         raise ReadRefused(403, "The user tries to access Request ID not signed by the caller.")
     if request.targets is not None and receiver not in request.targets:
         raise ReadRefused(403, "The user tries to access request IDs for canisters not belonging to sender delegation targets.")
-    if receiver and not request.at_subnet and receiver != request.effective_id:
+    if meant and not request.at_subnet and meant != request.effective_id:
         raise ReadRefused(
-            403, f"The request was sent to canister {receiver}, not to the effective canister id in URL {request.effective_id}."
+            403, f"The request was sent to {meant}, not to the effective canister id in URL {request.effective_id}."
         )
 
 

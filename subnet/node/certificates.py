@@ -50,9 +50,9 @@ def sign_answer(reply: QueryReply, request_id: bytes, identity: Ed25519Identity)
 
 
 def _known(state: ReplicatedState) -> KnownState:
-    def request_owner(message_id: bytes) -> tuple[Principal, CanisterId] | None:
+    def request_owner(message_id: bytes) -> tuple[Principal, CanisterId, Principal | None] | None:
         status = state.history.get(message_id)
-        return None if status is None else (status.sender, status.receiver)
+        return None if status is None else (status.sender, status.receiver, status.effective_id)
 
     def is_hidden(canister_id: CanisterId, name: str, user: Principal) -> bool:
         canister = state.canisters.get(canister_id)

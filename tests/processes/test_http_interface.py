@@ -571,6 +571,8 @@ def test_canisters_are_created_at_any_principal(client: RawClient, network: Http
         certificate = verified(answer["certificate"], network.root_key)
         assert look(certificate["tree"], b"request_status", hash_of(request), b"status") == b"replied"
         assert certificate["delegation"]["subnet_id"] == subnet(network)
+        at_the_ledger = read(client, network, [b"request_status", hash_of(request)], key=ALICE)
+        assert at_the_ledger.status == (403 if "/subnet/" in path else 200), "read where it was sent"
 
 
 def test_fuzzed_requests_get_a_4xx(network: HttpNetwork) -> None:
