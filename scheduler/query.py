@@ -1,8 +1,7 @@
 """Non-replicated queries: a method on a certified state that changes nothing, and all the calls that it makes.
 
 Rule module. Spec: abstract behaviour, "Query call" (#query-call). The calls of a composite query form a graph that is walked
-depth first, one call after the other; its limits, and to whom breaking them is told, are the replica's
-(docs/decisions/0007-composite-queries.md).
+depth first, one call after the other, first come first made (docs/decisions/0007-composite-queries.md).
 """
 
 from __future__ import annotations
@@ -36,6 +35,8 @@ class QueryRun:
     root: CanisterId
     canisters: Callable[[CanisterId], Canister | None]
     """The certified canisters of the subnet; they stay as they are."""
+    is_elsewhere: Callable[[CanisterId], bool]
+    """Whether a canister is on another subnet."""
     management: ManagementQuery
     time: TimeNs
     """Batch time of the certified height."""
@@ -136,11 +137,13 @@ def walk(run: QueryRun, root: QueryContext) -> Effects[Payload]:
     answer: Payload | None = None
     while run.open:
         context = run.open[-1]
-        broken = over_limit(run)
-        if broken is not None:
-            return broken
+        spent = out_of_instructions(run)
+        if spent is not None:
+            return spent
         if answer is not None:
             answer = yield from resume(run, context, answer)
+        elif context.calls and (refused := not_callable(run, context)) is not None:
+            answer = refused
         elif context.calls:
             called = yield from make_call(run, context)
             if isinstance(called, QueryContext):
@@ -157,14 +160,23 @@ def walk(run: QueryRun, root: QueryContext) -> Effects[Payload]:
     return answer
 
 
-def over_limit(run: QueryRun) -> Reject | None:
-    """Why the whole query ends, or None. Conditions: depth of the open contexts, instructions of all messages so far."""
+def out_of_instructions(run: QueryRun) -> Reject | None:
+    """IC0526 for the whole query, as nobody who waits has instructions left to hear of it."""
+    if run.instructions_left > 0:
+        return None
+    text = "Composite query calls exceeded the instruction limit."
+    return reject(ErrorCode.QUERY_CALL_GRAPH_TOTAL_INSTRUCTION_LIMIT_EXCEEDED, text)
+
+
+def not_callable(run: QueryRun, context: QueryContext) -> Reject | None:
+    """What a context is rejected with, towards its caller, that would call too deep (IC0525) or another subnet (IC0529)."""
     if len(run.open) > run.limits.composite_query_depth:
         return reject(ErrorCode.QUERY_CALL_GRAPH_TOO_DEEP, "Composite query calls exceeded the maximum call depth.")
-    if run.instructions_left <= 0:
-        text = "Composite query calls exceeded the instruction limit."
-        return reject(ErrorCode.QUERY_CALL_GRAPH_TOTAL_INSTRUCTION_LIMIT_EXCEEDED, text)
-    return None
+    callee = Principal(context.calls[0].callee)
+    if callee == MANAGEMENT_CANISTER or not run.is_elsewhere(callee):
+        return None
+    text = f"Composite query of canister {context.canister_id} calls canister {callee}, which is on another subnet."
+    return reject(ErrorCode.QUERY_CALL_GRAPH_INTERNAL, text)
 
 
 def make_call(run: QueryRun, context: QueryContext) -> Effects[Payload | QueryContext]:
@@ -184,14 +196,13 @@ def make_call(run: QueryRun, context: QueryContext) -> Effects[Payload | QueryCo
 
 
 def resume(run: QueryRun, context: QueryContext, answer: Payload) -> Effects[Payload | None]:
-    """Run the callback of the call that was made last; the context's answer, or None while it may still get one."""
+    """Run the callback of the call that was made last; the context's answer, or None while it may still get one.
+
+    A callback that traps ends its context: the calls that it still wanted aren't made.
+    """
     ended = yield from context.run_callback(answer, run.time, run.message_limit(), run.limits)
     run.instructions_left -= ended.instructions
-    if ended.payload is not None:
-        return ended.payload
-    if context.calls:
-        return None
-    return ended.error or no_response(context.canister_id)
+    return ended.payload or ended.error or (None if context.calls else no_response(context.canister_id))
 
 
 # --- why a query isn't run

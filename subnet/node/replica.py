@@ -241,6 +241,7 @@ class Replica:
         run = QueryRun(
             root=request.receiver,
             canisters=certified.canister,
+            is_elsewhere=self._is_elsewhere,
             management=lambda caller, method, arg: answer_query(self.query_view(), caller, method, arg),
             time=certified.time,
             data_certificate=certified.data_certificate(request.receiver),
@@ -251,6 +252,9 @@ class Replica:
         payload = yield from execute_query(run, request.sender, request.method, request.arg)
         self.collector.count(run.stats)
         return payload
+
+    def _is_elsewhere(self, canister_id: CanisterId) -> bool:
+        return self.state.routing.route(canister_id) not in (None, self.state.own.subnet_id)
 
     def query_view(self) -> QueryView:
         """The last certified height, as queries of the management canister see it."""

@@ -246,27 +246,25 @@ def test_the_first_answer_ends_it(node: SpecNode) -> None:
 
 
 @pytest.mark.spec("callback-invocation")
-@pytest.mark.spec("query-call", condition=11)
+@pytest.mark.spec("query-call", condition=(11, 24))
 def test_a_callback_that_traps(node: SpecNode) -> None:
-    """Its own error, and nothing of it stays for the callbacks that follow; these may still answer."""
+    """Its own error, which ends the query: calls that were still wanted aren't made."""
     a, b = node.universal(Program().set_global(b"old")), node.universal()
     trapping = ask(b, Program().reply(), on_reply=Program().set_global(b"lost").trap(b"ouch"))
     outcome = compose(node, a, trapping)
     assert outcome.rejected == (5, "IC0503")
     assert outcome.message.startswith(f"Error from Canister {a}: Canister called `ic0.trap` with message: 'ouch'")
     both = trapping + ask(b, Program().reply(), on_reply=Program().reply(get_global()))
-    assert compose(node, a, both).replied == b"old"
+    assert compose(node, a, both).rejected == (5, "IC0503")
 
 
 @pytest.mark.spec("callback-invocation")
 @pytest.mark.spec("query-call", condition=17)
 def test_cleanup_runs_after_a_trap(node: SpecNode) -> None:
-    """What it writes stays for other callbacks; the error is the callback's."""
+    """The error is the callback's, and says so if the cleanup fails too."""
     a, b = node.universal(), node.universal()
     cleaning = ask(b, Program().reply(), on_reply=Program().trap(b"ouch"), on_cleanup=Program().set_global(b"clean"))
     assert compose(node, a, cleaning).rejected == (5, "IC0503")
-    both = cleaning + ask(b, Program().reply(), on_reply=Program().reply(get_global()))
-    assert compose(node, a, both).replied == b"clean"
     failing = ask(b, Program().reply(), on_reply=Program().unreachable(), on_cleanup=Program().trap(b"again"))
     outcome = compose(node, a, failing)
     assert outcome.rejected == (5, "IC0502"), "the code is the callback's"
@@ -324,15 +322,19 @@ def test_plain_queries_cannot_call(node: SpecNode) -> None:
 
 @pytest.mark.spec("query-call", condition=14)
 def test_depth(node: SpecNode) -> None:
-    """Six calls deep is answered if the last calls nobody; IC0525 for the whole query otherwise."""
+    """Six calls deep is answered if the last calls nobody; else the last is rejected towards its caller with 5 (IC0525)."""
     canisters = [node.universal() for _ in range(8)]
     assert compose(node, canisters[0], chain(canisters[1:7], Program().reply(b"deep"))).replied == b"deep"
-    deeper = compose(node, canisters[0], chain(canisters[1:8], Program().reply(b"deep")))
+    told = ask(canisters[6], chain(canisters[7:], Program().reply(b"deep")), "composite_query", on_reject=TOLD)
+    up = {"on_reply": Program().reply(argument())}
+    for callee in reversed(canisters[1:6]):
+        told = ask(callee, told, "composite_query", **up)
     text = "Composite query calls exceeded the maximum call depth."
-    assert (deeper.rejected, deeper.message) == ((5, "IC0525"), text)
+    assert compose(node, canisters[0], told).replied == b"\5" + text.encode()
     alone = [canisters[0]] * 7
     assert compose(node, canisters[0], chain(alone[:6], Program().reply(b"me"))).replied == b"me"
-    assert compose(node, canisters[0], chain(alone, Program().reply(b"me"))).rejected == (5, "IC0525")
+    passed_on = compose(node, canisters[0], chain(alone, Program().reply(b"me")))
+    assert (passed_on.rejected, passed_on.message) == ((4, "IC0406"), text), "every caller rejects with what it was told"
 
 
 @pytest.mark.spec("query-call", condition=12)

@@ -26,6 +26,7 @@ def run_of(world: FakeWorld, canister: Canister) -> QueryRun:
     return QueryRun(
         root=canister.canister_id,
         canisters=world.canisters.get,
+        is_elsewhere=lambda _canister: False,
         management=lambda _caller, _method, _arg: Reply(b"managed"),
         time=world.time,
         data_certificate=b"cert",
@@ -178,3 +179,20 @@ def test_queries_of_the_management_canister() -> None:
     asked = [call(MANAGEMENT_CANISTER, [], method="canister_status", on_reply=[reply(b"told")])]
     assert answers(world, run, asked) == Reply(b"told")
     assert run.instructions_left == world.limits.instructions_per_query - world.limits.instruction_overhead_per_query_call
+
+
+@pytest.mark.spec("query-call", condition=23)
+def test_calls_of_another_subnet() -> None:
+    """The context that makes one is rejected with 5 (IC0529); the root's answer, or told to its caller."""
+    world = FakeWorld()
+    a, b, far = world.add_canister(), world.add_canister(), world.add_canister()
+    outside = [call(far.canister_id, [reply(b"far")], method="query", on_reply=[reply()], on_reject=[reply(b"told")])]
+    run = run_of(world, a)
+    run.is_elsewhere = lambda canister_id: canister_id == far.canister_id
+    refused = answers(world, run, outside, "composite")
+    assert (refused.code, refused.error_code) == (RejectCode.CANISTER_ERROR, ErrorCode.QUERY_CALL_GRAPH_INTERNAL)
+    assert refused.message.endswith(f"calls canister {far.canister_id}, which is on another subnet.")
+    through = [call(b.canister_id, outside, method="composite", on_reject=[reply(b"rejected")])]
+    run = run_of(world, a)
+    run.is_elsewhere = lambda canister_id: canister_id == far.canister_id
+    assert answers(world, run, through, "composite") == Reply(b"rejected")
