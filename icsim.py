@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from subnet.lab.canister import Canister, LogEntry, PendingCall
     from subnet.lab.invariants import CyclesAudit, Invariant
     from subnet.lab.network import Network, Subnet
+    from subnet.lab.renaming import ORCHESTRATOR
     from subnet.lab.starter import NetworkStarter, network
 
 _HOME = {
@@ -48,6 +49,7 @@ _HOME = {
     "Network": "subnet.lab.network",
     "NetworkError": "ic_types.errors",
     "NetworkStarter": "subnet.lab.starter",
+    "ORCHESTRATOR": "subnet.lab.renaming",
     "PendingCall": "subnet.lab.canister",
     "Principal": "ic_types.principal",
     "Some": "ic_types.candid.values",
@@ -57,6 +59,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ORCHESTRATOR",
     "AnonymousIdentity",
     "AsyncCanister",
     "AsyncNetwork",

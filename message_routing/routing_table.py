@@ -57,6 +57,18 @@ class RoutingTable:
             found = self._cache[receiver] = self._find(receiver)
             return found
 
+    def assign(self, canister_id: CanisterId, subnet: SubnetId) -> None:
+        """From now on this subnet hosts the id, whoever hosts its neighbours."""
+        index = canister_id.canister_index()
+        assert index is not None, f"{canister_id} is no canister id"
+        rows: list[tuple[int, int, SubnetId]] = [(index, index, subnet)]
+        for start, end, host in zip(self._starts, self._ends, self._hosts, strict=True):
+            pieces = ((start, min(end, index - 1)), (max(start, index + 1), end))
+            rows += [(low, high, host) for low, high in dict.fromkeys(pieces) if low <= high]
+        rows.sort()
+        self._starts, self._ends, self._hosts = (list(column) for column in zip(*rows, strict=True))
+        self._cache.clear()
+
     def is_local(self, receiver: Principal) -> bool:
         """Hosted by the own subnet, its management canister included."""
         return self.route(receiver) == self.own_subnet

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import zmq
 
 from ic_types import wire
+from ic_types.canister_rename import CanisterRename
 from ic_types.errors import BadInput, DivergenceError, NetworkError
 from ic_types.outcall_rule import OutcallRule
 from ic_types.principal import CanisterId, Principal, SubnetId
@@ -167,6 +168,10 @@ class ControlClient:
     def kill_node(self, subnet: SubnetId, node_index: int) -> None:
         """End a node as a crash would."""
         self._call(cp.KillNode(subnet=subnet, node_index=node_index), cp.Done)
+
+    def rename_canister(self, rename: CanisterRename) -> None:
+        """Have it in the next round of all subnets."""
+        self._call(cp.RenameCanister(rename), cp.Done)
 
     def stop(self, reason: str = "asked to") -> None:
         """Stop the network cleanly; returns when its processes have ended."""

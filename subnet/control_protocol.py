@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ic_types import wire
+from ic_types.canister_rename import CanisterRename
 from ic_types.messages import CallerInfo
 from ic_types.principal import CanisterId, Principal, SubnetId
 from subnet.protocol import NetworkRecord, Refusal
@@ -72,6 +73,8 @@ class Description:
     """Where its gateway serves HTTP; empty without one."""
     max_ingress_bytes: tuple[int, ...] = ()
     """Largest envelope of a call per subnet of the registry, in its order."""
+    moved: tuple[tuple[CanisterId, SubnetId], ...] = ()
+    """Ids of renamed canisters, which subnets host though they lie in the ranges of others."""
 
 
 @wire.message
@@ -350,6 +353,14 @@ class KillNode:
 
     subnet: SubnetId
     node_index: int
+
+
+@wire.message
+@dataclass(frozen=True, slots=True)
+class RenameCanister:
+    """Put it into the next batches of all subnets. Answered by Done."""
+
+    rename: CanisterRename
 
 
 @wire.message

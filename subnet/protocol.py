@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types import wire
+from ic_types.canister_rename import CanisterRename
 from ic_types.chain_keys.registry import ChainKeyRecord
 from ic_types.consensus_calls import ConsensusAnswer, OutcallRequest, SignatureRequest
 from ic_types.messages import CallerInfo, Ingress
@@ -116,6 +117,8 @@ class Batch:
     """Of one node, as a block carries its maker's."""
     is_checkpoint: bool = False
     replica_version: str = ""
+    renames: tuple[CanisterRename, ...] = ()
+    """The same for all subnets at a height."""
 
 
 @wire.message

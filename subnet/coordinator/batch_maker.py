@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ic_types import trace
+from ic_types.canister_rename import CanisterRename
 from ic_types.consensus_calls import ConsensusAnswer
 from ic_types.principal import SubnetId
 from ic_types.units import StreamIndex
@@ -17,6 +18,8 @@ from subnet.coordinator.network_state import Network, Subnet
 from subnet.protocol import Batch, CertifiedSlice, SliceRequest
 from xnet.payload_selection import StreamPosition, fitting, wanted_slices
 
+REPLICA_VERSION = "icsim"
+"""What `subnet_info` tells; the same for every version of this program, so that runs can be replayed by later ones."""
 MAX_BATCH_BYTES = 4 << 20
 """Ingress and slices together; the replica's block payload."""
 
@@ -31,7 +34,8 @@ class MadeBatch:
     @property
     def is_empty(self) -> bool:
         """Whether nothing from outside is in it."""
-        return not (self.batch.ingress or self.batch.slices or self.batch.answers or self.batch.query_stats)
+        batch = self.batch
+        return not (batch.ingress or batch.slices or batch.answers or batch.query_stats or batch.renames)
 
 
 def empty_batch(subnet: Subnet, height: int, time_ns: int, randomness: bytes) -> Batch:
@@ -41,6 +45,7 @@ def empty_batch(subnet: Subnet, height: int, time_ns: int, randomness: bytes) ->
         time_ns=time_ns,
         randomness=randomness,
         is_checkpoint=height % subnet.plan.limits.checkpoint_interval == 0,
+        replica_version=REPLICA_VERSION,
     )
 
 
@@ -51,6 +56,7 @@ def make_batch(
     pool: IngressPool,
     slices: tuple[CertifiedSlice, ...],
     answers: tuple[ConsensusAnswer, ...] = (),
+    renames: tuple[CanisterRename, ...] = (),
 ) -> MadeBatch:
     """The next round's batch; slices and answers come first, ingress messages get the room that is left."""
     left = MAX_BATCH_BYTES - sum(len(one.witness) for one in slices) - sum(len(one.reply) for one in answers)
@@ -64,6 +70,8 @@ def make_batch(
         answers=answers,
         query_stats=subnet.query_stats,
         is_checkpoint=height % subnet.plan.limits.checkpoint_interval == 0,
+        replica_version=REPLICA_VERSION,
+        renames=renames,
     )
     for one in taken:
         trace.emit("subnet.coordinator.batch_maker.make_batch", one.ingress.message_id)

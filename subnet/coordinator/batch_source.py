@@ -5,9 +5,10 @@ Plumbing: writes the journal. The order matters: a batch is on disk before it is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ic_types import wire
+from ic_types.canister_rename import CanisterRename
 from subnet.coordinator.batch_maker import MadeBatch, empty_batch, make_batch
 from subnet.coordinator.consensus_desk import ConsensusDesk
 from subnet.coordinator.driving import Driving
@@ -35,6 +36,8 @@ class BatchSource:
     replay_to: int
     """Batches up to this height come from the journal."""
     clock: RoundClock
+    renames: list[CanisterRename] = field(default_factory=list)
+    """For the next batches of all subnets."""
 
     def make(self, height: int) -> tuple[int, list[tuple[bytes, bytes]]]:
         """Time of this height's batches; for each subnet the encoded batch and its randomness.
@@ -51,14 +54,17 @@ class BatchSource:
         else:
             with self.stages("make batches"):
                 made = [self._made(subnet, height, time_ns) for subnet in self.network.subnets]
+                self.renames.clear()
                 batches = [one.batch for one in made]
                 raws = [wire.encode(batch) for batch in batches]
             self._record(height, time_ns, made, raws)
+        for one in batches[0].renames:
+            self.pool.move(one.new_canister_id, self.network.by_id[one.host])
         return time_ns, [(raw, batch.randomness) for raw, batch in zip(raws, batches, strict=True)]
 
     def _made(self, subnet: Subnet, height: int, time_ns: int) -> MadeBatch:
         answers = self.desk.take(subnet.place, height, time_ns)
-        return make_batch(subnet, height, time_ns, self.pool, tuple(subnet.slices), answers)
+        return make_batch(subnet, height, time_ns, self.pool, tuple(subnet.slices), answers, tuple(self.renames))
 
     def time_of(self, height: int) -> int:
         """Batch time of a recorded height."""

@@ -27,13 +27,13 @@ from subnet.zygote_protocol import Children
 
 REQUESTS = (
     cp.Advance, op.AnswerOutcall, cp.Call, cp.ReadCertified, cp.Describe, cp.GetDelegations, op.GetOutcalls, cp.GetProcesses,
-    cp.GetRequests, cp.GetStatus, cp.GetTime, cp.GetSummary, cp.InspectNode, cp.KillNode, cp.Query, op.SetOutcallRules,
-    cp.StopNetwork, cp.Submit,
+    cp.GetRequests, cp.GetStatus, cp.GetTime, cp.GetSummary, cp.InspectNode, cp.KillNode, cp.Query, cp.RenameCanister,
+    op.SetOutcallRules, cp.StopNetwork, cp.Submit,
 )  # fmt: skip
 Request = (
     cp.Advance | op.AnswerOutcall | cp.Call | cp.ReadCertified | cp.Describe | cp.GetDelegations | op.GetOutcalls
     | cp.GetProcesses | cp.GetRequests | cp.GetStatus | cp.GetTime | cp.GetSummary | cp.InspectNode | cp.KillNode | cp.Query
-    | op.SetOutcallRules | cp.StopNetwork | cp.Submit
+    | cp.RenameCanister | op.SetOutcallRules | cp.StopNetwork | cp.Submit
 )  # fmt: skip
 log = structlog.get_logger()
 
@@ -86,6 +86,9 @@ class ControlDesk:
                 self.summary(lambda found: self._reply(address, cp.SummaryReply(json.dumps(found).encode())))
             case cp.KillNode():
                 self._kill(request)
+                self._reply(address, cp.Done())
+            case cp.RenameCanister():
+                self._coordinator.batches.renames.append(request.rename)
                 self._reply(address, cp.Done())
             case op.SetOutcallRules() | op.AnswerOutcall() | op.GetOutcalls():
                 self._reply(address, self._outcalls(request))
@@ -174,6 +177,7 @@ class ControlDesk:
             max_ingress_bytes=tuple(
                 network.subnets[network.by_id[one.subnet_id]].plan.limits.max_payload for one in genesis.registry.subnets
             ),
+            moved=tuple((one, network.subnets[at].record.subnet_id) for one, at in self._coordinator.pool.moved.items()),
         )
 
     def _submit(self, address: ReplyAddress, request: cp.Submit) -> None:

@@ -50,6 +50,8 @@ class IngressPool:
         self._root_key = root_key
         self._any_expiry = any_expiry
         self._ranges = [(_index(subnet.range_start), _index(subnet.range_end)) for subnet in subnets]
+        self.moved: dict[CanisterId, int] = {}
+        """Subnets of canisters that were renamed."""
         self._waiting: list[deque[PooledMessage]] = [deque() for _ in subnets]
         self._earliest = [_NEVER] * len(subnets)
         """No message that waits expires before this."""
@@ -65,11 +67,17 @@ class IngressPool:
         return len(self._waiting[subnet])
 
     def subnet_of(self, canister_id: CanisterId) -> int | None:
-        """The subnet whose range holds this canister id."""
+        """The subnet whose range holds this canister id, or that its canister was moved to."""
+        if canister_id in self.moved:
+            return self.moved[canister_id]
         index = canister_id.canister_index()
         if index is None:
             return None
         return next((place for place, (low, high) in enumerate(self._ranges) if low <= index <= high), None)
+
+    def move(self, canister_id: CanisterId, subnet: int) -> None:
+        """A canister of this subnet got this id."""
+        self.moved[canister_id] = subnet
 
     def open(self, raw: bytes, effective: CanisterId | None, now: int, default_subnet: int) -> tuple[int, Ingress]:
         """Decode and verify a signed call; returns the subnet it belongs to.

@@ -113,6 +113,10 @@ class AsyncNetwork:
         """Create an empty canister."""
         return AsyncCanister(self, await self.run(self.sync.create_canister, subnet, cycles=cycles, as_=as_, **settings))
 
+    async def rename_canister(self, canister: str | CanisterId, new_id: str | CanisterId, *, as_: Who = None) -> AsyncCanister:
+        """Give a canister the id of a canister of another subnet."""
+        return AsyncCanister(self, await self.run(self.sync.rename_canister, canister, new_id, as_=as_))
+
     async def raw_call(self, canister_id: str | CanisterId, method: str, arg: bytes = b"", **how: Any) -> bytes:
         """Call any canister with bytes and wait for the answer's bytes."""
         return await self.run(self.sync.raw_call, canister_id, method, arg, **how)

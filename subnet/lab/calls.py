@@ -20,7 +20,7 @@ from ic_types.candid.decoder import decode
 from ic_types.envelope import build_call
 from ic_types.errors import BadInput, CandidError, IcsimError, InvalidPrincipal, NetworkError
 from ic_types.identity import Identity
-from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal
+from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal, SubnetId
 from ic_types.units import TimeNs
 from subnet.control import ControlClient
 from subnet.control_protocol import Advanced, RequestStatus
@@ -77,6 +77,8 @@ class Caller:
         self._ids = {one.name: one.canister_id for one in self.description.canisters}
         self._known = {one.canister_id: one.name for one in self.description.canisters}
         self._targets: dict[CanisterId, Target] = {}
+        self.moved: dict[CanisterId, SubnetId] = dict(self.description.moved)
+        """Hosts of canisters that were renamed."""
 
     # --- names
 
@@ -134,6 +136,8 @@ class Caller:
         Raises: BadInput when there is none.
         """
         index = canister_id.canister_index()
+        if canister_id in self.moved:
+            return self.subnet(self.moved[canister_id].to_text())
         for record in self.description.registry.subnets:
             first, last = record.range_start.canister_index(), record.range_end.canister_index()
             if index is not None and first is not None and last is not None and first <= index <= last:

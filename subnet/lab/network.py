@@ -17,6 +17,7 @@ from ic_types.candid.encoder import encode
 from ic_types.errors import BadInput, NetworkError
 from ic_types.principal import MANAGEMENT_CANISTER, CanisterId, Principal, SubnetId
 from subnet.control_protocol import Advanced, NodeStatus, RequestStatus, SubnetStatus
+from subnet.lab import renaming
 from subnet.lab.calls import DEFAULT_ROUNDS, Caller, CallRejected, Target, Who, reply_of
 from subnet.lab.canister import Canister, LogEntry, PendingCall
 from subnet.lab.interface import Interface
@@ -240,6 +241,18 @@ class Network:
         )
         canister_id: CanisterId = decode(raw, [candid_types.CANISTER_ID])[0]["canister_id"]
         return Canister(self, Target(canister_id.to_text(), canister_id, Interface(None, canister_id.to_text())))
+
+    def rename_canister(self, canister: str | CanisterId, new_id: str | CanisterId, *, as_: Who = None) -> Canister:
+        """Give a canister the id of a canister of another subnet, which goes; made in the next round.
+
+        This is what the migration orchestrator does, so it must be among the controllers of both: `icsim.ORCHESTRATOR`.
+        Raises: CallRejected when it may not be done.
+        """
+        made = renaming.rename(self.caller, self.caller.canister_id(canister), self.caller.canister_id(new_id), as_)
+        self.caller.client.rename_canister(made)
+        self.caller.moved[made.new_canister_id] = made.host
+        self.tick()
+        return Canister(self, self.caller.target(made.new_canister_id))
 
     # --- looking in
 

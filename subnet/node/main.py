@@ -86,7 +86,7 @@ class NodeProcess:
         self.driver.on_wait = self.look_for_requests
         self.replica = Replica(config, self.driver)
         self.later: deque[object] = deque()
-        self.uncertified: list[QueryRequest | ReadState | Delegate] = []
+        self.uncertified: list[Question | ReadState | Delegate] = []
         """Requests that wait until the newest state is certified."""
         self.running = True
         self.idle_polls = 0
@@ -140,6 +140,8 @@ class NodeProcess:
             request = wire.decode(raw, *REQUESTS)
             if isinstance(request, QueryRequest) and not self.replica.may_certify_data:
                 self.uncertified.append(request)  # it may ask for the certificate of its data
+            elif isinstance(request, QueryRequest | AcceptanceRequest) and any(isinstance(one, Certify) for one in self.later):
+                self.uncertified.append(request)  # who asks knows of the height that is certified next
             elif isinstance(request, QueryRequest | AcceptanceRequest):
                 self.ask(request)
             else:
@@ -178,7 +180,7 @@ class NodeProcess:
         """Carry out what has waited for a certification."""
         waiting, self.uncertified = self.uncertified, []
         for request in waiting:
-            if isinstance(request, QueryRequest):
+            if isinstance(request, QueryRequest | AcceptanceRequest):
                 self.ask(request)
             else:
                 self.certify_part(request)

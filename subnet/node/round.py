@@ -28,6 +28,7 @@ from scheduler import charging
 from scheduler.round import Round, RoundSummary, Step, StepResult, execute_round
 from subnet.management import consensus_calls, installs, lifecycle
 from subnet.management.destinations import induction_target, resolve_destination
+from subnet.node import renaming
 from subnet.protocol import Batch, CertifiedSlice
 from subnet.state.replicated_state import ReplicatedState
 from subnet.state.world import RoundWorld
@@ -67,6 +68,8 @@ def run_batch(
     state.time = TimeNs(max(batch.time_ns, state.time))
     state.randomness = batch.randomness
     state.block_makers.observe(state.own.nodes, batch.randomness, state.time)
+    for one in batch.renames:
+        renaming.rename(world, one)
     counts.expired = _time_out(world)
     slices = verified_slices(state, batch.slices, counts)
     counts.demux = demux(

@@ -16,17 +16,22 @@ BOUNDARY_NODE = Principal.self_authenticating(b"icsim api boundary node")
 
 
 def set_network(state: ReplicatedState) -> None:
-    """The parts that stay as they are from genesis on."""
+    """The parts that stay as they are from genesis on, until a canister is renamed."""
     own = state.own
     for node_id, key in zip(own.nodes, own.node_keys, strict=False):
         state.tree.set_node(own.subnet_id, node_id, key)
     state.tree.set_boundary_node(BOUNDARY_NODE, domain="localhost", ipv4="127.0.0.1", ipv6="::1")
+    set_ranges(state)
+
+
+def set_ranges(state: ReplicatedState) -> None:
+    """All subnets with what they host."""
     for record in state.network.subnets:
         state.tree.set_subnet(
             record.subnet_id,
             public_key=record.public_key,
             subnet_type=record.subnet_type,
-            ranges=[(record.range_start, record.range_end)],
+            ranges=state.routing.ranges_of(record.subnet_id),
         )
 
 

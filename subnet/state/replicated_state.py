@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types.chain_keys.registry import ChainKeys
-from ic_types.principal import SubnetId
+from ic_types.principal import CanisterId, SubnetId
 from ic_types.units import Cycles, Height, TimeNs
 from message_routing.cycles_flow import CyclesFlow
 from message_routing.ingress_history import IngressHistory
@@ -67,6 +67,10 @@ class ReplicatedState:
     """Hashes of modules compiled since the last checkpoint: they debit the round by a hundredth."""
     messages_executed: int = 0
     block_makers: BlockMakers = field(default_factory=BlockMakers)
+    renamed: dict[CanisterId, SubnetId] = field(default_factory=dict)
+    """Ids that canisters got by renaming, with the subnets that host them since."""
+    registry_changes: int = 0
+    """How often a canister was renamed on the network."""
     query_records: QueryRecords = field(default_factory=QueryRecords)
     """Statistics of queries that aren't in the canisters' totals yet."""
     # --- not state: rebuilt from it

@@ -151,6 +151,7 @@ def subnet_names(state: ReplicatedState) -> dict[str, object]:
         "compiled": tuple(sorted(state.compiled)),
         "minted": state.minted,
         "block makers": state.block_makers,
+        "renamed": (state.registry_changes, tuple(sorted(state.renamed.items()))),
         "cycles flow": state.flow.to_canonical(),
         "cycles lost": state.lost.to_canonical(),
         "cycles tally": state.tally,

@@ -111,8 +111,8 @@ class RoundWorld:
 
     @property
     def registry_version(self) -> int:
-        """The registry doesn't change after genesis."""
-        return 1
+        """That of genesis, and one more for each canister renamed since."""
+        return 1 + self.state.registry_changes
 
     # --- state
 

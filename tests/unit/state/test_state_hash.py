@@ -22,7 +22,8 @@ NOT_STATE = {"deadlines", "tree"}
 CONSTANT = {"network", "own", "limits", "fees", "routing", "root_key_der", "chain_keys"}
 COVERED = {
     "canisters", "streams", "history", "height", "time", "randomness", "next_canister_index", "messages_executed", "compiled",
-    "minted", "block_makers", "flow", "lost", "tally", "refunds", "management_queues", "consensus_calls", "scheduler",
+    "minted", "block_makers", "renamed", "registry_changes",
+    "flow", "lost", "tally", "refunds", "management_queues", "consensus_calls", "scheduler",
     "query_records",
 }  # fmt: skip
 
