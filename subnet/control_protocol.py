@@ -1,7 +1,8 @@
 """What clients ask of a running network: the CLI, the Python API, the gateway.
 
 Rule module. A request travels as `[cookie, message]` to the coordinator's control socket and is answered by one reply with the
-same cookie, or by Refused. Replies may come late: `Advance` is answered when its goal is reached.
+same cookie, or by Refused. Replies may come late: `Advance` is answered when its goal is reached. Reads of the state are those
+of `subnet.protocol`, passed on to a node.
 """
 
 from __future__ import annotations
@@ -299,19 +300,6 @@ class CallAnswer:
     http_status: int = 400
     """Of a refused call, whose envelope is wrong."""
     problem: str = ""
-
-
-@wire.message
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadCertified:
-    """Read parts of the state, see subnet.protocol.ReadState; answered by StateRead. The sender is authenticated already."""
-
-    sender: Principal
-    paths: tuple[tuple[bytes, ...], ...]
-    effective_id: Principal
-    at_subnet: bool = False
-    version: int = 3
-    targets: tuple[CanisterId, ...] | None = None
 
 
 @wire.message

@@ -26,14 +26,14 @@ from subnet.protocol import Inspect, Inspected, QueryRequest, ReadState
 from subnet.zygote_protocol import Children
 
 REQUESTS = (
-    cp.Advance, op.AnswerOutcall, cp.Call, cp.ReadCertified, cp.Describe, cp.GetDelegations, op.GetOutcalls, cp.GetProcesses,
+    cp.Advance, op.AnswerOutcall, cp.Call, cp.Describe, cp.GetDelegations, op.GetOutcalls, cp.GetProcesses,
     cp.GetRequests, cp.GetStatus, cp.GetTime, cp.GetSummary, cp.InspectNode, cp.KillNode, cp.Query, cp.RenameCanister,
-    op.SetOutcallRules, cp.StopNetwork, cp.Submit,
+    op.SetOutcallRules, ReadState, cp.StopNetwork, cp.Submit,
 )  # fmt: skip
 Request = (
-    cp.Advance | op.AnswerOutcall | cp.Call | cp.ReadCertified | cp.Describe | cp.GetDelegations | op.GetOutcalls
+    cp.Advance | op.AnswerOutcall | cp.Call | cp.Describe | cp.GetDelegations | op.GetOutcalls
     | cp.GetProcesses | cp.GetRequests | cp.GetStatus | cp.GetTime | cp.GetSummary | cp.InspectNode | cp.KillNode | cp.Query
-    | cp.RenameCanister | op.SetOutcallRules | cp.StopNetwork | cp.Submit
+    | cp.RenameCanister | op.SetOutcallRules | ReadState | cp.StopNetwork | cp.Submit
 )  # fmt: skip
 log = structlog.get_logger()
 
@@ -74,8 +74,9 @@ class ControlDesk:
                 self._query(address, request)
             case cp.Call():
                 self._call(address, request)
-            case cp.ReadCertified():
-                self._certify(address, request)
+            case ReadState():
+                self._coordinator.clock.asked()
+                self._coordinator.relay.ask(self._place_of(request.effective_id), request, self._passer(address))
             case cp.GetDelegations():
                 self._coordinator.delegations.tell(address)
             case cp.InspectNode():
@@ -212,20 +213,6 @@ class ControlDesk:
             raise IcsimError(f"the network has stopped making rounds: {coordinator.failure.message}")
         with coordinator.stages("check envelopes"):
             coordinator.call(address, request)
-
-    def _certify(self, address: ReplyAddress, request: cp.ReadCertified) -> None:
-        self._coordinator.clock.asked()
-        question = ReadState(
-            cookie=0,
-            sender=request.sender,
-            paths=request.paths,
-            effective_id=request.effective_id,
-            at_subnet=request.at_subnet,
-            version=request.version,
-            targets=request.targets,
-        )
-        subnet = self._place_of(request.effective_id)
-        self._coordinator.relay.ask(subnet, question, self._passer(address))
 
     def _place_of(self, effective_id: Principal) -> Subnet:
         """The subnet with this id, or of the canister with this id."""

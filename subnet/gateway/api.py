@@ -19,7 +19,7 @@ from subnet.gateway.boundary import FLAT, PLAIN, SHARDED, Boundary
 from subnet.gateway.replies import HttpError, HttpReply, cbor_reply
 from subnet.management.destinations import effective_canister
 from subnet.management.methods import METHODS
-from subnet.protocol import QueryReply, StateRead
+from subnet.protocol import QueryReply, ReadState, StateRead
 
 API_VERSION = "0.18.0"
 LIST_CANISTERS = "list_canisters"
@@ -154,7 +154,8 @@ class Api:
             subnet = endpoint.effective_id
         else:
             subnet = self.boundary.of_canister(endpoint.effective_id).subnet_id
-        request = cp.ReadCertified(
+        request = ReadState(
+            cookie=0,
             sender=envelope.sender,
             paths=envelope.paths,
             effective_id=endpoint.effective_id,
