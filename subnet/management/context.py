@@ -5,7 +5,7 @@ Rule module. `subnet.state` satisfies SubnetContext with the same object that is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -21,6 +21,7 @@ from message_routing.routing_table import RoutingTable
 from scheduler.canister import Canister
 from scheduler.world import SubnetView
 from subnet.management.block_makers import BlockMakers
+from xnet.stream import Stream
 
 if TYPE_CHECKING:
     from subnet.management.consensus_calls import ConsensusCalls
@@ -57,6 +58,10 @@ class SubnetContext(SubnetView, Protocol):
     @property
     def consensus_calls(self) -> ConsensusCalls:
         """Calls that wait for an answer from consensus."""
+
+    @property
+    def streams(self) -> Mapping[SubnetId, Stream]:
+        """What is on its way to other subnets, and to this one."""
 
     @property
     def replica_version(self) -> str:
@@ -141,6 +146,7 @@ class QueryView:
     canister_ids: Callable[[], Iterable[CanisterId]]
     subnet_admins: tuple[Principal, ...]
     fees: CyclesCostSchedule
+    streams: Mapping[SubnetId, Stream]
 
 
 QueryRule: TypeAlias = Callable[[QueryView, Canister | None, Value], Value]

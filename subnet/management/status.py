@@ -5,35 +5,56 @@ Rule module. Spec: interface spec, "IC method canister_status".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from configs.fees import CyclesCostSchedule
 from ic_types.candid.values import Value
-from ic_types.principal import Principal
+from ic_types.messages import Request, Response, StreamMessage
+from ic_types.principal import Principal, SubnetId
 from ic_types.units import WASM_PAGE_BYTES
 from scheduler import cycles_account
-from scheduler.canister import Canister
+from scheduler.canister import Canister, RunStatus
 from subnet.management.answers import reply
 from subnet.management.candid_types import CANISTER_STATUS
 from subnet.management.context import ManagementCall, ManagementOutcome, QueryView, SubnetContext
+from xnet.stream import Stream
 
 
 def canister_status(ctx: SubnetContext, call: ManagementCall, _args: Value) -> ManagementOutcome:
     """Status, settings, memory and cycles."""
-    return ManagementOutcome(payload=reply(CANISTER_STATUS, status_record(call.canister, ctx.fees)), refund=call.payment)
+    return ManagementOutcome(
+        payload=reply(CANISTER_STATUS, status_record(call.canister, ctx.fees, ctx.streams)), refund=call.payment
+    )
 
 
 def query_status(view: QueryView, canister: Canister | None, _args: Value) -> Value:
     """The same for a query."""
     assert canister is not None
-    return status_record(canister, view.fees)
+    return status_record(canister, view.fees, view.streams)
 
 
-def status_record(canister: Canister, fees: CyclesCostSchedule) -> Value:
+def is_ready_for_migration(canister: Canister, streams: Mapping[SubnetId, Stream]) -> bool:
+    """Stopped, with empty queues, and nothing of it is on its way to another subnet."""
+    queues = canister.queues
+    if canister.status is not RunStatus.STOPPED or queues.has_input() or queues.has_output() or canister.callbacks:
+        return False
+    sent = (message for stream in streams.values() for message in stream.iter_messages())
+    return canister.canister_id not in (_sender(message) for message in sent)
+
+
+def _sender(message: StreamMessage) -> Principal | None:
+    if isinstance(message, Request):
+        return message.sender
+    return message.respondent if isinstance(message, Response) else None
+
+
+def status_record(canister: Canister, fees: CyclesCostSchedule, streams: Mapping[SubnetId, Stream]) -> Value:
     """The result record."""
     execution = canister.execution
     metrics = memory_metrics(canister)
     return {
         "status": canister.status.value,
-        "ready_for_migration": False,
+        "ready_for_migration": is_ready_for_migration(canister, streams),
         "version": canister.version,
         "settings": settings_record(canister),
         "module_hash": None if execution is None else execution.module.module_hash,

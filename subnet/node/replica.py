@@ -260,7 +260,11 @@ class Replica:
         """The last certified height, as queries of the management canister see it."""
         seen = self.certified
         return QueryView(
-            canister=seen.canister, canister_ids=seen.ids, subnet_admins=self.state.own.admins, fees=self.state.fees
+            canister=seen.canister,
+            canister_ids=seen.ids,
+            subnet_admins=self.state.own.admins,
+            fees=self.state.fees,
+            streams=self.state.streams,
         )
 
     def accept(self, request: AcceptanceRequest) -> Effects[Acceptance]:

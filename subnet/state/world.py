@@ -6,6 +6,7 @@ Rule module. Satisfies `scheduler.world.World` and `subnet.management.context.Su
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from configs.fees import CyclesCostSchedule
@@ -30,6 +31,7 @@ from subnet.management.installs import InstallRuns
 from subnet.state.canister_table import CanisterTable
 from subnet.state.replicated_state import ReplicatedState
 from subnet.state.usage import Usage
+from xnet.stream import Stream
 
 UNLIMITED = 1 << 62
 """Message memory isn't limited on system subnets."""
@@ -103,6 +105,11 @@ class RoundWorld:
     def chain_keys(self) -> ChainKeys:
         """Keys for signatures, of all subnets."""
         return self.state.chain_keys
+
+    @property
+    def streams(self) -> Mapping[SubnetId, Stream]:
+        """What is on its way."""
+        return self.state.streams
 
     @property
     def replica_version(self) -> str:

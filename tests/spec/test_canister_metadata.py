@@ -6,6 +6,7 @@ canisters (query call)", "Node Metrics", "Subnet information"; interface spec, t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ import pytest
 from configs.fees import CyclesCostSchedule
 from configs.limits import SubnetLimits
 from ic_types.candid.decoder import decode
+from ic_types.messages import Request
 from ic_types.principal import Principal
 from ic_types.reject import ErrorCode, Reject, Reply
-from ic_types.units import TimeNs
-from scheduler.canister import Canister
+from ic_types.units import CallbackId, Cycles, TimeNs
+from scheduler.canister import Canister, RunStatus
 from subnet.management import candid_types
 from subnet.management.context import QueryView
 from subnet.management.methods import METHODS
@@ -24,6 +26,7 @@ from subnet.management.queries import answer_query
 from tests.support.fake_executor import FREE, log
 from tests.support.management_world import OTHER, USER, ManagedSubnet, encode_args, module
 from tests.support.routing_world import canister_id, subnet_id
+from xnet.stream import Stream
 
 ASKER = canister_id(0, 500_000)
 DAY = 86_400 * 10**9
@@ -42,6 +45,7 @@ def query(subnet: ManagedSubnet, method: str, args: Any = None, sender: Principa
         canister_ids=lambda: subnet.canisters,
         subnet_admins=subnet.subnet_admins,
         fees=subnet.fees,
+        streams=subnet.streams,
     )
     payload = answer_query(view, sender, method, encode_args(method, args))
     if isinstance(payload, Reject):
@@ -208,7 +212,7 @@ def test_status_as_a_query(subnet: ManagedSubnet) -> None:
 @pytest.mark.parametrize("method", [*sorted(name for name, one in METHODS.items() if one.query is None), "nothing"])
 def test_what_is_no_query(subnet: ManagedSubnet, method: str) -> None:
     """IC0536."""
-    view = QueryView(canister=lambda _: None, canister_ids=list, subnet_admins=(), fees=FREE)
+    view = QueryView(canister=lambda _: None, canister_ids=list, subnet_admins=(), fees=FREE, streams={})
     payload = answer_query(view, USER, method, b"DIDL\0\0")
     assert refused(payload) == (ErrorCode.CANISTER_METHOD_NOT_FOUND, f"Query method {method} not found.")
 
@@ -216,7 +220,7 @@ def test_what_is_no_query(subnet: ManagedSubnet, method: str) -> None:
 @pytest.mark.parametrize("method", sorted(name for name, one in METHODS.items() if one.query is not None))
 def test_malformed_queries(subnet: ManagedSubnet, method: str) -> None:
     """IC0408."""
-    view = QueryView(canister=lambda _: None, canister_ids=list, subnet_admins=(USER,), fees=FREE)
+    view = QueryView(canister=lambda _: None, canister_ids=list, subnet_admins=(USER,), fees=FREE, streams={})
     for arg in (b"", b"DIDL\x00\x01", b"no Candid"):
         assert refused(answer_query(view, USER, method, arg))[0] is ErrorCode.INVALID_MANAGEMENT_PAYLOAD
 
@@ -276,3 +280,34 @@ def test_node_metrics_are_sampled_daily(subnet: ManagedSubnet) -> None:
     late = {**args, "start_at_timestamp_nanos": 68 * DAY + 2}
     told, _ = subnet.canister_call(ASKER, "node_metrics_history", late)
     assert [sample["timestamp_nanos"] for sample in told] == [68 * DAY + 2, 69 * DAY + 2]
+
+
+# --- migration
+
+
+@pytest.mark.spec("management-canister-status")
+def test_ready_for_migration(subnet: ManagedSubnet) -> None:
+    """A stopped canister without messages here or on their way to other subnets; told by calls and queries alike."""
+    canister = subnet.create()
+    where, peer = {"canister_id": canister.canister_id}, canister_id(2, 5)
+
+    def ready() -> bool:
+        told = subnet.user_call("canister_status", where)["ready_for_migration"]
+        assert query(subnet, "canister_status", where)["ready_for_migration"] == told
+        return bool(told)
+
+    assert not ready()
+    canister.status = RunStatus.STOPPED
+    assert ready()
+    sent = Request(
+        sender=canister.canister_id, receiver=peer, callback_id=CallbackId(1), payment=Cycles(0), method="m", arg=b""
+    )
+    stream = subnet.streams[subnet_id(2)] = Stream()
+    stream.push(sent)
+    assert not ready()
+    subnet.streams[subnet_id(2)] = Stream()
+    subnet.streams[subnet_id(2)].push(replace(sent, sender=peer))
+    assert ready()
+    canister.queues.push_input_request(replace(sent, sender=peer, receiver=canister.canister_id), local=False)
+    assert not ready()
+    canister.queues.pop_input()

@@ -29,6 +29,7 @@ from subnet.management.installs import InstallRuns
 from subnet.management.methods import METHODS
 from tests.support.fake_executor import USER, FakeExecutor, FakeWorld, Script, in_message
 from tests.support.routing_world import subnet_id
+from xnet.stream import Stream
 
 OTHER = Principal(b"\x01other\x02")
 PAGE = 4096
@@ -116,6 +117,7 @@ class ManagedSubnet(FakeWorld):
     subnet_admins: tuple[Principal, ...] = ()
     replica_version: str = "a version"
     registry_version: int = 1
+    streams: dict[SubnetId, Stream] = field(default_factory=dict)
     block_makers: BlockMakers = field(default_factory=BlockMakers)
     routing: RoutingTable = field(init=False)
     next_index: int = 0
