@@ -18,6 +18,8 @@ _BUSY_S = (0.2, 0.5, 1.0, 2.0)
 """Pauses before a network that has no room at the moment is asked again; a request sent twice is the same request."""
 _MOST_BYTES = 16 << 20
 _TIMEOUT = urllib3.Timeout(connect=10.0, read=60.0)
+_AGAIN = urllib3.Retry(3, connect=2, read=2, redirect=0, status=0, allowed_methods=None)
+"""Servers close connections that were idle, maybe just when we send; every request of the interface may be sent again."""
 
 
 class Unreachable(NetworkError):
@@ -34,7 +36,7 @@ class HttpWire:
             raise BadInput(f"{url!r} is no URL of a network; one looks like http://127.0.0.1:8000")
         self.where = url.rstrip("/")
         self.host = parsed.host
-        self._pool = urllib3.PoolManager(timeout=_TIMEOUT, retries=urllib3.Retry(2, read=0, redirect=0, status=0))
+        self._pool = urllib3.PoolManager(timeout=_TIMEOUT, retries=_AGAIN)
 
     def asked(self, versions: tuple[str, ...], path: str, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer by the newest version of the interface that is there; busy networks are asked again."""

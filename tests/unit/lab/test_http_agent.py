@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from typing import Any
@@ -217,11 +218,29 @@ def test_the_root_key_is_asked_for_or_known(gateway: FakeGateway, monkeypatch: p
 
 
 def test_connections_fail_and_break() -> None:
-    """A port where nobody listens; one where somebody listens and hangs up."""
+    """A port where nobody listens; one where somebody hangs up, always or twice: then it is asked again."""
     with pytest.raises(Unreachable, match=r"nobody answers at http://127\.0\.0\.1:9: .*refused"):
         HttpAgent("http://127.0.0.1:9")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
-        with pytest.raises(NetworkError, match=r"the connection to http://127.* broke: ") as caught:
-            HttpAgent(f"http://127.0.0.1:{server.getsockname()[1]}")
-    assert not isinstance(caught.value, Unreachable)
+    status = cbor2.dumps({"root_key": ROOT_KEY})
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(status) + status
+    for hangs_up, error in ((2, False), (9, True)):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            threading.Thread(target=serve, args=(server, hangs_up, answer), daemon=True).start()
+            url = f"http://127.0.0.1:{server.getsockname()[1]}"
+            if not error:
+                assert HttpAgent(url).root_key == ROOT_KEY
+                continue
+            with pytest.raises(NetworkError, match=r"the connection to http://127.* broke: ") as caught:
+                HttpAgent(url)
+            assert not isinstance(caught.value, Unreachable)
+
+
+def serve(server: socket.socket, hangs_up: int, answer: bytes) -> None:
+    """Take connections and close them so many times, then answer; ends with the server."""
+    with contextlib.suppress(OSError):
+        for _ in range(hangs_up):
+            server.accept()[0].close()
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(answer)
