@@ -327,6 +327,7 @@ class StateRead:
     """Answer to ReadState: a certificate without delegation, or why it is refused."""
 
     cookie: int
+    subnet: SubnetId = Principal(b"")
     certificate: bytes = b""
     http_status: int = 200
     problem: str = ""

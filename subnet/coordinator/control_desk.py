@@ -90,6 +90,7 @@ class ControlDesk:
                 self._reply(address, cp.Done())
             case cp.RenameCanister():
                 self._coordinator.batches.renames.append(request.rename)
+                self._coordinator.delegations.ranges_change()
                 self._reply(address, cp.Done())
             case op.SetOutcallRules() | op.AnswerOutcall() | op.GetOutcalls():
                 self._reply(address, self._outcalls(request))

@@ -28,6 +28,7 @@ class Delegations:
         self._ports = ports
         self._last: Delegated | None = None
         self._asked = False
+        self._forced = 0
         self._waiting: list[ReplyAddress] = []
 
     @property
@@ -37,11 +38,17 @@ class Delegations:
 
     def refresh(self) -> None:
         """Ask for new ones if those at hand are old; called when a round is certified."""
-        if self._asked or (self._last is not None and self._network.now - self._last.time_ns < MAX_AGE_NS):
+        fresh = self._last is not None and self._network.now - self._last.time_ns < MAX_AGE_NS
+        if self._asked or (fresh and not self._forced):
             return
+        self._forced = max(0, self._forced - 1)
         self._asked = True
         root = self._network.subnets[self._network.by_id[self._network.genesis.registry.root]]
         self._relay.ask(root, Delegate(cookie=0), self._receive)
+
+    def ranges_change(self) -> None:
+        """In the next round that begins: the one in work is certified before it."""
+        self._forced = 2
 
     def _receive(self, answer: Answer | None) -> None:
         first, self._asked = self.awaited, False

@@ -150,10 +150,8 @@ class Api:
             check_size(envelope.paths)
         except ReadRefused as refused:
             raise HttpError(refused.http_status, refused.text) from refused
-        if endpoint.at_subnet:
-            subnet = endpoint.effective_id
-        else:
-            subnet = self.boundary.of_canister(endpoint.effective_id).subnet_id
+        if not endpoint.at_subnet:
+            self.boundary.of_canister(endpoint.effective_id)
         request = ReadState(
             cookie=0,
             sender=envelope.sender,
@@ -167,9 +165,9 @@ class Api:
         if answer.http_status != 200:
             raise HttpError(answer.http_status, answer.problem)
         form = PLAIN if endpoint.at_subnet else FLAT if endpoint.version == 2 else SHARDED
-        return cbor_reply(
-            {"certificate": await self.boundary.delegated(answer.certificate, subnet, form, endpoint.effective_id)}
-        )
+        # The subnet that answered: canisters may move.
+        whole = await self.boundary.delegated(answer.certificate, answer.subnet, form, endpoint.effective_id)
+        return cbor_reply({"certificate": whole})
 
     async def _authenticated(self, body: bytes, kind: str) -> tuple[Envelope, Permits]:
         """The request of a sender who has signed it, in time unless it is anonymous."""

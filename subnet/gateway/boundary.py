@@ -18,7 +18,8 @@ from subnet.gateway.line import Line
 from subnet.gateway.replies import HttpError
 from subnet.protocol import Delegated, SubnetDelegation, SubnetRecord
 
-_REFRESH_SECONDS = 60.0
+_REFRESH_SECONDS = 1.0
+"""So long the delegations at hand are used: canisters that move change what they cover."""
 PLAIN, FLAT, SHARDED = "plain", "flat", "sharded"
 """Which canister ranges a delegation shows: none, all in one leaf, or the shard that matters."""
 

@@ -26,7 +26,8 @@ def read_state(state: ReplicatedState, signature: bytes, request: ReadState) -> 
         paths = readable_paths(request, _known(state))
     except ReadRefused as refused:
         return StateRead(cookie=request.cookie, http_status=refused.http_status, problem=refused.text)
-    return StateRead(cookie=request.cookie, certificate=make_certificate(state.tree, paths, signature))
+    certificate = make_certificate(state.tree, paths, signature)
+    return StateRead(cookie=request.cookie, subnet=state.own.subnet_id, certificate=certificate)
 
 
 def delegate(state: ReplicatedState, signature: bytes, request: Delegate) -> Delegated:

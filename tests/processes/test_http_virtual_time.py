@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ic_types.principal import Principal
+from subnet.certification.certificate import verify_certificate
+from subnet.lab.network import Network
+from subnet.lab.renaming import ORCHESTRATOR
 from tests.support.cli_runs import COUNTER, icsim
 from tests.support.http_network import HttpNetwork, http_network
-from tests.support.raw_http import MINUTE, Answer, Key, content, envelope, hash_of, look, verified
+from tests.support.raw_http import MINUTE, Answer, Key, RawClient, content, envelope, hash_of, look, verified
 
 pytestmark = pytest.mark.slow
 ALICE = Key(bytes(31) + b"a")
@@ -52,3 +56,32 @@ def test_any_expiry_and_time_that_stands_still(tmp_path: Path) -> None:
         assert heights[1] == heights[0] + 1
         advanced = icsim(tmp_path, "advance", "--seconds", "60", "--quiet")
         assert advanced.returncode == 0
+
+
+def test_certificates_of_a_canister_that_has_moved(icsim_network: Callable[..., Network]) -> None:
+    """Its id is certified by the new host, whose delegation covers it from then on."""
+    subnets = [{"name": "nns", "type": "system", "nodes": 1}]
+    subnets += [{"name": name, "type": "application", "nodes": 1} for name in ("here", "there")]
+    net = icsim_network({"name": "moving", "profile": "minimal", "identities": ["alice"], "subnet": subnets}, http=True)
+    moved, former = (net.create_canister(name) for name in ("here", "there"))
+    for one in (moved, former):
+        one.install("counter")
+        one.update_settings(controllers=[net.identities["alice"], ORCHESTRATOR])
+        one.stop()
+    new_id = former.id
+    client = RawClient(net.url)
+    root_key = client.request("GET", "/api/v2/status").cbor["root_key"]
+    hosts = []
+    for move in (False, True):
+        if move:
+            net.rename_canister(moved.id, new_id)
+            net.tick(2)
+            time.sleep(1.1)
+        body = envelope(content("read_state", paths=[[b"canister", bytes(new_id), b"module_hash"]]))
+        raw = client.post(f"/api/v3/canister/{new_id}/read_state", body).cbor["certificate"]
+        certificate = verified(raw, root_key)
+        assert isinstance(look(certificate["tree"], b"canister", bytes(new_id), b"module_hash"), bytes)
+        verify_certificate(raw, root_key[37:], canister_id=new_id)
+        hosts.append(certificate["delegation"]["subnet_id"])
+    client.close()
+    assert hosts == [net.subnets["there"].id, net.subnets["here"].id]

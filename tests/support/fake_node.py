@@ -103,7 +103,9 @@ class FakeReplica:
                 made = tuple(SubnetDelegation(subnet=one, plain=b"p", flat=b"f", shards=((b"", b"s"),)) for one in others)
                 return Delegated(cookie=request.cookie, time_ns=self.batches[-1].time_ns, subnets=made)
             case ReadState():
-                return StateRead(cookie=request.cookie, certificate=b"certificate at %d" % self.certified_height)
+                return StateRead(
+                    cookie=request.cookie, subnet=self.config.subnet, certificate=b"certificate at %d" % self.certified_height
+                )
             case Inspect():
                 return Inspected(cookie=request.cookie, body=cbor2.dumps(self._inspect(request)))
 
