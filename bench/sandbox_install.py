@@ -13,13 +13,12 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.report import Figure
-from bench.sandbox_kit import CANISTERS, Box, cpu_ns, emit, launcher, median
+from bench.sandbox_kit import CANISTERS, Box, cpu_ns, emit, launcher, median, scratch
 from ic_types.principal import Principal
 from sandbox.protocol import EntryPoint
 from sandbox.wasm import binary
@@ -106,7 +105,7 @@ class Installer:
     """A node's side that installs modules over and over."""
 
     def __init__(self) -> None:
-        folder = tempfile.mkdtemp(prefix="icsim-bench-")
+        folder = scratch()
         self.cache, endpoint = Path(folder) / "cache", f"ipc://{folder}/compiler"
         self.compiler = start_compiler(endpoint, str(self.cache))
         self.box = Box(launcher(), "", folder=Path(folder), compiler=endpoint)

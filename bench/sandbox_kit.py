@@ -5,9 +5,11 @@ Each part runs in a process of its own, which forks what it needs before it uses
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -51,6 +53,13 @@ def launcher() -> ForkLauncher:
     gc.collect()
     gc.freeze()
     return ForkLauncher(run_sandbox)
+
+
+def scratch() -> str:
+    """A folder that goes with this process."""
+    folder, owner = tempfile.mkdtemp(prefix="icsim-bench-"), os.getpid()
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
+    return folder
 
 
 def median(values: Sequence[float]) -> float:
@@ -98,7 +107,7 @@ class Box:
         from sandbox.protocol import Environment, ExecutionContext
 
         kernel.keep_freed_memory(_KEPT_BYTES)  # as a node does
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="icsim-bench-"))
+        self.folder = folder or Path(scratch())
         self.canister, self.limits = Principal.canister(1), SubnetLimits()
         self.batch_size, self.context = batch_size, ExecutionContext(balance=10**15)
         cache = self.folder / "cache"

@@ -12,13 +12,12 @@ import cProfile
 import os
 import pstats
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.report import Figure
-from bench.sandbox_kit import ARGUMENT, Box, cpu_ns, emit, launcher, median
+from bench.sandbox_kit import ARGUMENT, Box, cpu_ns, emit, launcher, median, scratch
 
 if TYPE_CHECKING:
     import zmq
@@ -64,7 +63,7 @@ class Floor:
     """The bare loop's sandbox in a child, and this process as its node."""
 
     def __init__(self) -> None:
-        self.address = f"ipc://{tempfile.mkdtemp(prefix='icsim-bench-')}/floor"
+        self.address = f"ipc://{scratch()}/floor"
         self.pid = os.fork()
         if self.pid == 0:
             self._serve()
