@@ -100,12 +100,15 @@ def storage_reservation(core: Core, canister: Canister, answer: Finished | Trapp
 def failure(
     core: Core, canister: Canister, answer: Finished | Trapped, threshold: int, caller: Principal, reserved: int
 ) -> Reject | None:
-    """Why the message fails: it trapped, or it takes more cycles than are left (which only a sliced message can meet)."""
+    """Why the message fails: it trapped, or, which only sliced ones can meet, takes or reserves more cycles than it may by now."""
     if type(answer) is Trapped:
         return error_texts.canister_error(canister.canister_id, answer.error_code, answer.message)
     assert type(answer) is Finished
     if not (answer.calls or answer.cycles_burned or reserved or threshold):
         return None
+    total, limit = canister.reserved_balance + reserved, canister.settings.reserved_cycles_limit
+    if reserved and total > limit:
+        return error_texts.over_reserved_limit(canister.canister_id, growth(canister, answer), total, limit)
     wasm64 = cycles_account.is_wasm64(canister)
     removed = reserved + answer.cycles_burned - answer.cycles_accepted
     for call in answer.calls:

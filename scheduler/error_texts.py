@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ic_types.principal import CanisterId
 from ic_types.reject import ErrorCode, Reject, RejectCode, reject
-from sandbox.system_api.traps import wasm_memory_limit
+from sandbox.system_api.traps import reserved_cycles_limit, wasm_memory_limit
 
 MAX_TEXT_BYTES = 8 << 10
 """Longest reject message and error description."""
@@ -74,6 +74,12 @@ def too_few_cycles(canister_id: CanisterId, attached: int, minimum: int) -> Reje
 def over_memory_limit(canister_id: CanisterId, limit: int, heap_bytes: int) -> Reject:
     """IC0539."""
     trap = wasm_memory_limit(limit, heap_bytes)
+    return canister_error(canister_id, trap.code, trap.message)
+
+
+def over_reserved_limit(canister_id: CanisterId, grown: int, reserved: int, limit: int) -> Reject:
+    """IC0532."""
+    trap = reserved_cycles_limit(grown, reserved, limit)
     return canister_error(canister_id, trap.code, trap.message)
 
 

@@ -32,6 +32,7 @@ LINKED = ("examples", "docs")
 FILES = ("icsim.py", "pyproject.toml", "ARCHITECTURE.md", "README.md")
 TEST_TIMEOUT_S = 60
 """Of a single test; a mutant that makes one hang is killed by that."""
+PROGRESS_EVERY = 50
 RUN_TIMEOUT_S = 240
 QUICK = ("-p", "no:hypothesispytest", "-p", "no:icsim")
 """Plugins that these tests don't need: half of the time that pytest takes to start."""
@@ -111,7 +112,7 @@ class Scratch:
 
     def judge(self, job: Job) -> Verdict:
         """Run the tests of one mutant."""
-        original = (ROOT / job.mutant.path).read_text()
+        original = (self.folder / job.mutant.path).read_text()
         self.write(job.mutant.path, job.mutant.apply(original))
         try:
             code, output = self.pytest(job.tests, "-x", "-p", "no:xdist")
@@ -165,6 +166,7 @@ def run(jobs: Sequence[Job], workers: int, console: Console) -> list[Verdict]:
             if cache.exists():
                 shutil.copytree(cache, copy.folder / ".icsim")
         idle: queue.SimpleQueue[Scratch] = queue.SimpleQueue()
+        done: list[Job] = []
         for copy in copies:
             idle.put(copy)
 
@@ -176,6 +178,9 @@ def run(jobs: Sequence[Job], workers: int, console: Console) -> list[Verdict]:
                 idle.put(copy)
             if verdict.verdict != "killed":
                 console.print(f"{job.name}: {verdict.verdict} ({job.condition.says})", style="red", highlight=False)
+            done.append(job)
+            if len(done) % PROGRESS_EVERY == 0:
+                console.print(f"{len(done)} done")
             return verdict
 
         with ThreadPoolExecutor(workers) as pool:

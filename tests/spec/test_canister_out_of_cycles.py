@@ -10,11 +10,13 @@ from configs.fees import CyclesCostSchedule
 from ic_types.messages import Request, Response
 from ic_types.principal import Principal
 from ic_types.reject import ErrorCode, Reject, RejectCode, Reply
-from ic_types.units import Cycles, TimeNs
+from ic_types.units import Cycles, NumInstructions, TimeNs
 from scheduler.canister import Canister, RunStatus
 from scheduler.charging import daily_costs, uninstall
+from scheduler.chunk_store import EMPTY_STORE
 from scheduler.cycles_account import BurnCause, freezing_threshold
 from tests.support.fake_executor import USER, FakeWorld, call, certify, log, reply, set_timer
+from tests.support.management_world import ManagedSubnet, module
 from tests.support.routing_world import FakeStatus, RoutingWorld, rejects_of
 from tests.support.script_subnets import script_subnet
 
@@ -225,6 +227,22 @@ def test_state_after() -> None:
     assert (answered.payload, answered.refund) == (Reply(b"answered"), 4)
     assert isinstance(rejected.payload, Reject)
     assert (rejected.payload.code, rejected.refund) == (RejectCode.CANISTER_REJECT, 9)
+
+
+@pytest.mark.spec("canister-out-of-cycles", condition=8)
+def test_nothing_is_kept_beside_the_settings() -> None:
+    """Snapshots, chunks, logs and the list of changes go; how many changes there were stays."""
+    subnet = ManagedSubnet()
+    canister = subnet.create()
+    about = {"canister_id": canister.canister_id}
+    assert subnet.install(canister, module({"init": [log(b"l")]})) is None
+    canister.install_debit = NumInstructions(0)
+    for method, more in (("upload_chunk", {"chunk": b"c"}), ("take_canister_snapshot", {})):
+        assert not isinstance(subnet.user_call(method, {**about, **more}), Reject)
+    assert (len(canister.logs), len(canister.snapshots), len(canister.history.changes)) == (1, 1, 2)
+    uninstall(subnet, canister)
+    assert (list(canister.logs), list(canister.snapshots), canister.chunk_store) == ([], [], EMPTY_STORE)
+    assert (canister.history.total, canister.history.changes) == (2, ())
 
 
 @pytest.mark.spec("time-progressing", condition=1)

@@ -383,6 +383,23 @@ def test_growing_below_the_threshold_reserves_nothing() -> None:
     assert canister.reserved_balance == 0
 
 
+@pytest.mark.spec("rule-message-execution", condition=12)
+@pytest.mark.parametrize("short", [0, 1])
+def test_the_node_holds_the_limit_of_reserved_cycles(short: int) -> None:
+    """The limit that counts is that at the end of the message, whatever its first slice was told: IC0532, nothing stays."""
+    world, canister = full_subnet()
+    canister.settings.reserved_cycles_limit = Cycles(reservation(20) - short)
+    message_id = world.ingress(canister, [work(1), grow(20), reply()])
+    world.run_round()
+    assert canister.reserved_balance == (0 if short else reservation(20))
+    assert isinstance(world.outcome(message_id), Reject) == bool(short)
+    if short:
+        code, text = world.error_of(message_id)
+        assert code is ErrorCode.RESERVED_CYCLES_LIMIT_EXCEEDED_IN_MEMORY_GROW
+        assert f"grow memory by {20 * PAGE} bytes due to its reserved cycles limit" in text
+        assert canister.balance == 10**15
+
+
 # --- sliced messages
 
 
