@@ -100,7 +100,7 @@ def storage_reservation(core: Core, canister: Canister, answer: Finished | Trapp
 def failure(
     core: Core, canister: Canister, answer: Finished | Trapped, threshold: int, caller: Principal, reserved: int
 ) -> Reject | None:
-    """Why the message fails: it trapped, or, which only sliced ones can meet, takes or reserves more cycles than it may by now."""
+    """Why the message fails: it trapped, or (only when sliced) takes or reserves more cycles than it may now."""
     if type(answer) is Trapped:
         return error_texts.canister_error(canister.canister_id, answer.error_code, answer.message)
     assert type(answer) is Finished
