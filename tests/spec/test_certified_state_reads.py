@@ -6,19 +6,20 @@ from typing import Any
 
 import pytest
 
-from ic_types.principal import Principal
+from ic_types.principal import MANAGEMENT_CANISTER, Principal
 from subnet.certification.read_state import KnownState, ReadRefused, readable_paths
 from subnet.protocol import ReadState
 
 HERE, OTHER = Principal.canister(1), Principal.canister(2)
 ROOT, APP = Principal(b"root subnet\x02"), Principal(b"app subnet\x02")
 USER, STRANGER, CONTROLLER = Principal(b"\x01user\x02"), Principal(b"\x01stranger\x02"), Principal(b"\x01controller\x02")
-ASKED, UNKNOWN = bytes(32), bytes(31) + b"\1"
+ASKED, UNKNOWN, MANAGED, CREATED = bytes(32), bytes(31) + b"\1", bytes(31) + b"\2", bytes(31) + b"\3"
+OWNERS = {ASKED: (USER, HERE, None), MANAGED: (USER, MANAGEMENT_CANISTER, HERE), CREATED: (USER, MANAGEMENT_CANISTER, None)}
 
 KNOWN = KnownState(
     root=ROOT,
     subnets=(ROOT, APP),
-    request_owner=lambda message_id: (USER, HERE) if message_id == ASKED else None,
+    request_owner=OWNERS.get,
     is_hidden=lambda canister, name, user: canister == HERE and name == "private" and user != CONTROLLER,
 )
 
@@ -59,8 +60,11 @@ def test_request_status_is_for_its_sender() -> None:
 
 @pytest.mark.spec("certified-state-reads", condition=3)
 def test_request_status_at_its_own_place() -> None:
-    """ECID = ECID': the canister that the request was sent to."""
-    assert refused((b"request_status", ASKED), effective_id=OTHER) == 403
+    """ECID = ECID': the canister that the request was sent to, or that a call of the management canister is about, if any."""
+    for asked in (ASKED, MANAGED):
+        assert read((b"request_status", asked), effective_id=HERE)
+        assert refused((b"request_status", asked), effective_id=OTHER) == 403
+    assert read((b"request_status", CREATED), effective_id=OTHER)
 
 
 @pytest.mark.spec("certified-state-reads", condition=4)
