@@ -5,7 +5,7 @@ Abstract behaviour, "Canister renaming".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,13 @@ TOPOLOGY: dict[str, Any] = {
     ],
 }
 SHOW = bytes(Program().append(self_id()).append(get_global()).reply())
+
+
+@pytest.fixture
+def net() -> Iterator[icsim.Network]:
+    """Three subnets without canisters."""
+    with icsim.network(TOPOLOGY) as started:
+        yield started
 
 
 def test_single_ids_are_routed_apart() -> None:
@@ -62,9 +69,9 @@ def pair(net: icsim.Network, **settings: Any) -> tuple[icsim.Canister, icsim.Can
 
 
 @pytest.mark.slow
-def test_a_canister_moves_to_another_id(icsim_network: Callable[..., icsim.Network]) -> None:
+@pytest.mark.spec("canister-renaming", condition=(6, 7))
+def test_a_canister_moves_to_another_id(net: icsim.Network) -> None:
     """Code, data, cycles and settings go along; history and version follow the rules; nothing is left of the rest."""
-    net = icsim_network(TOPOLOGY)
     moved, former = pair(net)
     old_id, new_id = moved.id, former.id
     before, replaced = moved.info(), former.info()
@@ -113,9 +120,9 @@ def test_a_canister_moves_to_another_id(icsim_network: Callable[..., icsim.Netwo
 
 
 @pytest.mark.slow
-def test_when_a_canister_keeps_its_id(icsim_network: Callable[..., icsim.Network]) -> None:
+@pytest.mark.spec("canister-renaming", condition=(1, 2, 3, 4, 5))
+def test_when_a_canister_keeps_its_id(net: icsim.Network) -> None:
     """Each condition in turn; both canisters stay as they are."""
-    net = icsim_network(TOPOLOGY)
     moved, former = pair(net)
     before = [one.info() for one in (moved, former)]
 
@@ -146,22 +153,22 @@ def test_when_a_canister_keeps_its_id(icsim_network: Callable[..., icsim.Network
 
 
 @pytest.mark.slow
-def test_a_run_with_a_renaming_is_replayed(icsim_network: Callable[..., icsim.Network], tmp_path: Path) -> None:
+def test_a_run_with_a_renaming_is_replayed(tmp_path: Path) -> None:
     """The recorded batches have it: the same hashes again."""
     from subnet.network_config import CoordinatorConfig
     from tests.support import live_network as live
 
     first, again = tmp_path / "first", tmp_path / "again"
-    net = icsim_network(TOPOLOGY, out=first)
-    moved, former = pair(net)
-    net.rename_canister(moved.id, former.id, as_="alice").start()
-    assert net.canister(former.id).call_raw("update", SHOW) == bytes(former.id) + b"kept"
-    height = net.height
-    net.close()
+    with icsim.network(TOPOLOGY, out=first) as net:
+        here = net.subnets["here"].id
+        moved, former = pair(net)
+        net.rename_canister(moved.id, former.id, as_="alice").start()
+        assert net.canister(former.id).call_raw("update", SHOW) == bytes(former.id) + b"kept"
+        height = net.height
     settings = CoordinatorConfig(
         name="again", plan=b"", socket_dir="", cache_dir=live.CACHE, out_dir=str(again), mode="replay", replay_dir=str(first)
     )
     with live.running(settings) as network:
         network.client.advance(to_height=height, timeout_s=60)
-        assert dict(network.client.describe().moved) == {former.id: net.subnets["here"].id}
+        assert dict(network.client.describe().moved) == {former.id: here}
     assert live.agreed(again) == live.agreed(first)
