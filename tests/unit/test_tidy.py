@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,9 @@ def test_rule_rooms_take_no_clock_randomness_or_io(folder: str) -> None:
         found = (name for name in imports(parse(path)) if name in BANNED)
         wrong += [f"{path} imports {name}: {BANNED[name]}" for name in found]
     assert not wrong, "\n".join(wrong)
+
+
+def test_names_of_test_files_are_unique() -> None:
+    """Test folders are no packages, so two files of one name can't be collected together."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in sorted(names.items()) if count > 1] == []
