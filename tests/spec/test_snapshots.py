@@ -112,6 +112,7 @@ def test_a_snapshot_takes_memory_for_what_differs(subnet: ManagedSubnet) -> None
 
 
 @TAKE
+@pytest.mark.spec("management-take-snapshot", condition=(1, 2))
 def test_number_of_snapshots(subnet: ManagedSubnet) -> None:
     """At most so many; one may be replaced; ids aren't used again."""
     canister = installed(subnet)
@@ -129,6 +130,7 @@ def test_number_of_snapshots(subnet: ManagedSubnet) -> None:
 
 
 @TAKE
+@pytest.mark.spec("management-take-snapshot", condition=(3, 4))
 def test_when_no_snapshot_can_be_taken(subnet: ManagedSubnet) -> None:
     """Of an empty canister, after too much heap delta, without cycles for instructions or for the memory."""
     empty = subnet.create()
@@ -218,6 +220,7 @@ def test_a_snapshot_can_be_loaded_again_and_again(subnet: ManagedSubnet) -> None
 
 
 @LOAD
+@pytest.mark.spec("management-load-snapshot", condition=2)
 def test_loading_the_snapshot_of_another_canister(subnet: ManagedSubnet) -> None:
     """By who controls both; no page is shared, and the history names the owner."""
     source, target = installed(subnet, controllers=[USER, OTHER]), subnet.create(controllers=[USER, OTHER])
@@ -236,6 +239,7 @@ def test_loading_the_snapshot_of_another_canister(subnet: ManagedSubnet) -> None
 
 
 @LOAD
+@pytest.mark.spec("management-load-snapshot", condition=1)
 def test_when_no_snapshot_can_be_loaded(subnet: ManagedSubnet) -> None:
     """An unknown id, too much heap delta, too few cycles: nothing changes, nothing is charged."""
     canister = installed(subnet)
@@ -519,6 +523,7 @@ def test_what_data_can_be_uploaded(subnet: ManagedSubnet) -> None:
 
 @LOAD
 @UPLOAD_DATA
+@pytest.mark.spec("management-load-snapshot", condition=(3, 4))
 def test_an_uploaded_snapshot_must_make_sense(subnet: ManagedSubnet) -> None:
     """Another number of globals, a broken module, a hook that the settings rule out: nothing changes."""
     source, target = installed(subnet), subnet.create()
@@ -530,6 +535,8 @@ def test_an_uploaded_snapshot_must_make_sense(subnet: ManagedSubnet) -> None:
     hook = transfer(subnet, source, taken, target, on_low_wasm_memory_hook_status={"ready": None})
     text = "Hook status (Some(Ready)) of uploaded snapshot is inconsistent with the canister's state "
     text += "(hook condition satisfied: false)."
+    result = call(subnet, target, "load_canister_snapshot", snapshot_id=hook)
+    assert refused(result) == (ErrorCode.INVALID_MANAGEMENT_PAYLOAD, text)
     call(subnet, target, "update_settings", settings={"wasm_memory_limit": PAGE, "wasm_memory_threshold": PAGE})
     assert call(subnet, target, "load_canister_snapshot", snapshot_id=hook) is None
     assert target.low_memory_hook is LowMemoryHook.READY
