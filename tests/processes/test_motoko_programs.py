@@ -111,7 +111,9 @@ def test_composite_queries_ask_other_canisters(icsim_network: Callable[..., icsi
     assert a.query("careful", b.id).startswith(
         f"#canister_error Error from Canister {b.id}: Canister called `ic0.trap` with message: 'a bad shard'"
     )
-    assert a.query("careful", far.id) == f"#destination_invalid Canister {far.id} not found"
+    with pytest.raises(icsim.CallRejected, match="which is on another subnet") as error:
+        a.query("careful", far.id)
+    assert (error.value.code, error.value.error_code) == (5, "IC0529")
     with pytest.raises(icsim.CallRejected, match="after await") as error:
         a.query("falls", b.id)
     assert (error.value.code, error.value.error_code) == (5, "IC0503")
