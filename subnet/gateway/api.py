@@ -12,6 +12,7 @@ from importlib import metadata
 from ic_types.envelope import QUERY, READ_STATE, Envelope, read_envelope
 from ic_types.errors import CandidError, EnvelopeError
 from ic_types.principal import ANONYMOUS, MANAGEMENT_CANISTER, Principal
+from ic_types.reject import ErrorCode
 from subnet import control_protocol as cp
 from subnet.authentication.requests import Permits, authenticate, caller_info, check_expiry
 from subnet.certification.read_state import ReadRefused, check_size
@@ -23,6 +24,7 @@ from subnet.protocol import QueryReply, ReadState, StateRead
 
 API_VERSION = "0.18.0"
 LIST_CANISTERS = "list_canisters"
+_UNCERTIFIED = ErrorCode.CERTIFIED_STATE_UNAVAILABLE.text
 _MALFORMED = "Malformed request: "
 
 
@@ -110,6 +112,8 @@ class Api:
             caller_info=caller_info(envelope),
         )
         answer = await self.boundary.line.ask(question, QueryReply)
+        if answer.error_code == _UNCERTIFIED:
+            raise HttpError(503, answer.reject_message)
         fields: dict[str, object] = {"status": answer.status}
         if answer.status == "replied":
             fields["reply"] = {"arg": answer.reply}

@@ -52,6 +52,7 @@ REJECTED = b"reject this"
 """Argument of messages that are rejected; all others get their argument back."""
 UNWELCOME = b"refuse this"
 """Argument of messages that aren't accepted into the pool."""
+UNCERTIFIED = "Certified state is not available yet."
 REQUESTS = (Batch, Certify, QueryRequest, AcceptanceRequest, Inspect, Stop, Delegate, ReadState)
 
 
@@ -90,6 +91,11 @@ class FakeReplica:
                 if not request.slices:
                     return None
                 return Slices(height=request.height, slices=tuple(self._slice(request, k) for k in range(len(request.slices))))
+            case QueryRequest() if not self.certified_height:
+                text = f"{UNCERTIFIED} Please try again..."
+                return QueryReply(
+                    cookie=request.cookie, status="rejected", reject_code=2, reject_message=text, error_code="IC0208"
+                )
             case QueryRequest():
                 reply = request.arg + bytes([self.config.node_index])
                 return QueryReply(cookie=request.cookie, status="replied", reply=reply, height=self.certified_height)
@@ -102,6 +108,8 @@ class FakeReplica:
                 others = [one.subnet_id for one in self.config.network.subnets[1:]]
                 made = tuple(SubnetDelegation(subnet=one, plain=b"p", flat=b"f", shards=((b"", b"s"),)) for one in others)
                 return Delegated(cookie=request.cookie, time_ns=self.batches[-1].time_ns, subnets=made)
+            case ReadState() if not self.certified_height:
+                return StateRead(cookie=request.cookie, http_status=503, problem=UNCERTIFIED)
             case ReadState():
                 return StateRead(
                     cookie=request.cookie, subnet=self.config.subnet, certificate=b"certificate at %d" % self.certified_height

@@ -101,7 +101,12 @@ class Exchange:
     @property
     def text(self) -> str:
         """Of the answer."""
-        return b"".join(message.get("body", b"") for message in self.sent[1:]).decode()
+        return self.raw.decode()
+
+    @property
+    def raw(self) -> bytes:
+        """Body of the answer."""
+        return b"".join(message.get("body", b"") for message in self.sent[1:])
 
     @property
     def headers_sent(self) -> dict[bytes, bytes]:
