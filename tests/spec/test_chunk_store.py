@@ -121,6 +121,7 @@ def test_uploading_costs_instructions(subnet: ManagedSubnet) -> None:
 
 
 @UPLOAD
+@pytest.mark.spec("management-upload-chunk", condition=(2, 3))
 def test_chunks_and_stores_have_limits(subnet: ManagedSubnet) -> None:
     """A MiB each, so many per canister; a chunk that is there needs no room."""
     canister = subnet.create()
@@ -135,6 +136,7 @@ def test_chunks_and_stores_have_limits(subnet: ManagedSubnet) -> None:
 
 
 @UPLOAD
+@pytest.mark.spec("management-upload-chunk", condition=4)
 def test_uploading_is_rate_limited_and_must_be_affordable(subnet: ManagedSubnet) -> None:
     """IC0504 after too much heap delta; IC0532 when the canister would freeze."""
     canister = subnet.create()
@@ -166,6 +168,7 @@ def test_a_module_of_chunks_is_installed(subnet: ManagedSubnet, elsewhere: bool)
 
 
 @INSTALL
+@pytest.mark.spec("management-install-chunked-code", condition=(4, 5))
 def test_what_can_be_wrong_with_chunks(subnet: ManagedSubnet) -> None:
     """A hash that isn't stored or is none, another module's hash, too many chunks: nothing is installed."""
     target = subnet.create()
@@ -192,6 +195,7 @@ def test_what_can_be_wrong_with_chunks(subnet: ManagedSubnet) -> None:
 
 
 @INSTALL
+@pytest.mark.spec("management-install-chunked-code", condition=(2, 3))
 def test_who_may_use_a_store(subnet: ManagedSubnet) -> None:
     """Who controls it, or the store canister itself; it must be on the subnet."""
     target, store = subnet.create(controllers=[USER, OTHER]), subnet.create()
@@ -229,7 +233,7 @@ def test_a_chunked_install_that_fails_is_paid_for(subnet: ManagedSubnet) -> None
     assert (target.execution, before - target.balance) == (None, subnet.fees.execution(CHUNK_BYTES))
 
 
-@pytest.mark.spec("rule-uninstall")
+@pytest.mark.spec("rule-uninstall", condition=2)
 def test_uninstalling_clears_the_store(subnet: ManagedSubnet) -> None:
     """Chunks go with the code."""
     canister = subnet.create()

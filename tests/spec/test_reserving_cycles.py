@@ -27,6 +27,7 @@ pytestmark = [
     pytest.mark.spec("management-take-snapshot"),
     pytest.mark.spec("management-load-snapshot"),
     pytest.mark.spec("management-upload-snapshot-metadata"),
+    pytest.mark.spec("management-upload-snapshot-data"),
 ]
 GIB = 1 << 30
 LIMITS = SubnetLimits(
@@ -48,6 +49,12 @@ def load(subnet: ManagedSubnet, canister: Canister) -> Any:
     return subnet.user_call("load_canister_snapshot", {"canister_id": canister.canister_id, "snapshot_id": snapshot})
 
 
+def upload_piece(subnet: ManagedSubnet, canister: Canister) -> Any:
+    """A chunk for an uploaded snapshot."""
+    (snapshot,) = canister.snapshots
+    return call("upload_canister_snapshot_data", snapshot_id=snapshot, kind={"wasm_chunk": None}, chunk=b"x")(subnet, canister)
+
+
 def prepared(subnet: ManagedSubnet, what: str) -> Canister:
     """A canister on a subnet of which another one takes half."""
     subnet.create(10**18, reserved_cycles_limit=10**18, memory_allocation=10 * GIB)
@@ -57,6 +64,8 @@ def prepared(subnet: ManagedSubnet, what: str) -> Canister:
     if what == "load":
         assert not isinstance(call("take_canister_snapshot")(subnet, canister), Reject)
         assert call("uninstall_code")(subnet, canister) is None
+    if what == "piece":
+        assert not isinstance(call("upload_canister_snapshot_metadata", **METADATA)(subnet, canister), Reject)
     return canister
 
 
@@ -66,6 +75,7 @@ GROWS: dict[str, Work] = {
     "chunk": call("upload_chunk", chunk=b"chunk"),
     "snapshot": call("take_canister_snapshot"),
     "metadata": call("upload_canister_snapshot_metadata", **{**METADATA, "wasm_memory_size": 1 << 24}),
+    "piece": upload_piece,
     "load": load,
     "allocation": call("update_settings", settings={"memory_allocation": GIB}),
 }
@@ -94,6 +104,11 @@ def test_growing_reserves_cycles(what: str) -> None:
     assert subnet.everything() == total
 
 
+@pytest.mark.spec("management-install-code", condition=6)
+@pytest.mark.spec("management-upgrade-code", condition=9)
+@pytest.mark.spec("management-upload-chunk", condition=5)
+@pytest.mark.spec("management-upload-snapshot-metadata", condition=4)
+@pytest.mark.spec("management-upload-snapshot-data", condition=6)
 @pytest.mark.parametrize("what", GROWS)
 def test_a_limit_on_what_is_reserved(what: str) -> None:
     """The canister stays as it was; the error tells by how much the limit would be exceeded."""

@@ -18,6 +18,7 @@ from sandbox.memory_bytes import read_bytes, write_bytes
 from sandbox.paged_memory import PagedMemory
 from scheduler.canister import Canister
 from scheduler.snapshots import LowMemoryHook, snapshot_id
+from subnet.management.resources import threshold_at
 from subnet.state.state_hash import canister_parts
 from tests.support.fake_executor import certify, dirty, log, set_timer
 from tests.support.management_world import OTHER, USER, ManagedSubnet, module
@@ -264,6 +265,7 @@ def test_when_no_snapshot_can_be_loaded(subnet: ManagedSubnet) -> None:
 
 
 @DELETE
+@pytest.mark.spec("management-delete-snapshot", condition=2)
 def test_deleting_frees_the_memory(subnet: ManagedSubnet) -> None:
     """And the snapshot can't be found any more; nor can another canister's be deleted."""
     canister, other = installed(subnet), installed(subnet)
@@ -277,9 +279,9 @@ def test_deleting_frees_the_memory(subnet: ManagedSubnet) -> None:
     assert call(subnet, canister, "list_canister_snapshots") == []
 
 
-@LIST
-@READ_METADATA
-@READ_DATA
+@pytest.mark.spec("management-list-snapshots", condition=1)
+@pytest.mark.spec("management-read-snapshot-metadata", condition=1)
+@pytest.mark.spec("management-read-snapshot-data", condition=1)
 @pytest.mark.parametrize(
     "method", ["list_canister_snapshots", "read_canister_snapshot_metadata", "read_canister_snapshot_data"]
 )
@@ -308,6 +310,36 @@ def test_who_may_read_snapshots(subnet: ManagedSubnet, method: str) -> None:
 # --- reading
 
 
+@pytest.mark.spec("management-read-snapshot-metadata", condition=2)
+@pytest.mark.spec("management-read-snapshot-data", condition=2)
+@pytest.mark.spec("management-upload-snapshot-metadata", condition=3)
+@pytest.mark.spec("management-upload-snapshot-data", condition=2)
+@pytest.mark.parametrize("whose", ["nobody's", "another canister's"])
+def test_snapshots_of_others(subnet: ManagedSubnet, whose: str) -> None:
+    """Can't be read, written to or replaced by way of a canister that doesn't have them, even by who controls both."""
+    canister, other = subnet.create(), subnet.create()
+    foreign = call(subnet, other, "upload_canister_snapshot_metadata", **GOOD)["snapshot_id"]
+    wanted = foreign if whose == "another canister's" else snapshot_id(canister.canister_id, 7)
+    missing = f"Could not find the snapshot ID {wanted.hex()} for canister {canister.canister_id}."
+    not_own = f"The snapshot {wanted.hex()} does not belong to canister {canister.canister_id}."
+    expected = (
+        (ErrorCode.CANISTER_REJECTED_MESSAGE, not_own)
+        if wanted == foreign
+        else (ErrorCode.CANISTER_SNAPSHOT_NOT_FOUND, missing)
+    )
+    calls: dict[str, dict[str, Any]] = {
+        "read_canister_snapshot_metadata": {"snapshot_id": wanted},
+        "read_canister_snapshot_data": {"snapshot_id": wanted, "kind": {"wasm_module": {"offset": 0, "size": 1}}},
+        "upload_canister_snapshot_metadata": {**GOOD, "replace_snapshot": wanted},
+        "upload_canister_snapshot_data": {"snapshot_id": wanted, "kind": {"wasm_module": {"offset": 0}}, "chunk": b"x"},
+        "delete_canister_snapshot": {"snapshot_id": wanted},
+    }
+    before = canister.balance, canister.snapshots, other.snapshots
+    for method, args in calls.items():
+        assert refused(call(subnet, canister, method, **args)) == expected, method
+    assert before == (canister.balance, canister.snapshots, other.snapshots)
+
+
 @READ_METADATA
 def test_metadata_of_a_taken_snapshot(subnet: ManagedSubnet) -> None:
     """All fields."""
@@ -328,7 +360,7 @@ def test_metadata_of_a_taken_snapshot(subnet: ManagedSubnet) -> None:
     }
 
 
-@READ_DATA
+@pytest.mark.spec("management-read-snapshot-data", condition=(3, 4))
 def test_pieces_of_a_taken_snapshot(subnet: ManagedSubnet) -> None:
     """Module, memories and chunks; each piece costs its bytes and the baseline, a chunk as many as the largest."""
     canister = installed(subnet)
@@ -467,7 +499,7 @@ def test_metadata_that_no_canister_can_have(subnet: ManagedSubnet, what: str) ->
     assert len(canister.snapshots) == 0
 
 
-@UPLOAD_METADATA
+@pytest.mark.spec("management-upload-snapshot-metadata", condition=(2, 3, 5))
 def test_uploading_metadata_has_the_conditions_of_taking(subnet: ManagedSubnet) -> None:
     """Number of snapshots, replacement, heap delta, cycles."""
     canister = subnet.create()
@@ -487,7 +519,7 @@ def test_uploading_metadata_has_the_conditions_of_taking(subnet: ManagedSubnet) 
     assert refused(frozen)[0] is ErrorCode.INSUFFICIENT_CYCLES_IN_MEMORY_GROW
 
 
-@UPLOAD_DATA
+@pytest.mark.spec("management-upload-snapshot-data", condition=(2, 3, 4))
 def test_what_data_can_be_uploaded(subnet: ManagedSubnet) -> None:
     """Only to uploaded snapshots, only within their sizes; paid for by the byte, chunks as whole ones, fitting or not."""
     canister = installed(subnet)
@@ -519,6 +551,42 @@ def test_what_data_can_be_uploaded(subnet: ManagedSubnet) -> None:
     canister.heap_delta_debit = NumBytes(LIMITS.heap_delta_rate_limit)
     assert refused(upload("wasm_chunk", b"more")[0])[0] is ErrorCode.CANISTER_CONTRACT_VIOLATION
     assert subnet.everything() == 0
+
+
+@pytest.mark.spec("management-upload-snapshot-data", condition=5)
+def test_the_chunk_store_of_a_snapshot_has_a_limit() -> None:
+    """So many chunks; one that is there needs no room."""
+    subnet = ManagedSubnet(fees=CyclesCostSchedule(), limits=SubnetLimits(chunk_store_bytes=2 << 20))
+    canister = subnet.create()
+    uploaded = call(subnet, canister, "upload_canister_snapshot_metadata", **GOOD)["snapshot_id"]
+
+    def upload(chunk: bytes) -> Any:
+        where = {"snapshot_id": uploaded, "kind": {"wasm_chunk": None}, "chunk": chunk}
+        return call(subnet, canister, "upload_canister_snapshot_data", **where)
+
+    assert [upload(chunk) for chunk in (b"1", b"2")] == [None, None]
+    code, text = refused(upload(b"3"))
+    assert code is ErrorCode.CANISTER_CONTRACT_VIOLATION
+    assert "has already reached maximum capacity of 2097152 bytes or the maximum number of entries, 2." in text
+    assert upload(b"2") is None
+    assert len(canister.snapshots[uploaded].chunk_store.chunks) == 2
+
+
+@pytest.mark.spec("management-upload-snapshot-data", condition=7)
+def test_a_chunk_of_a_snapshot_must_be_affordable(subnet: ManagedSubnet) -> None:
+    """IC0532 when what is left after the price doesn't cover the new freezing threshold; the price is paid."""
+    canister = subnet.create()
+    uploaded = call(subnet, canister, "upload_canister_snapshot_metadata", **GOOD)["snapshot_id"]
+    price = subnet.fees.instructions(1 << 20)
+    left = threshold_at(subnet, canister, canister.memory_usage() + (1 << 20)) - 1
+    where = {"snapshot_id": uploaded, "kind": {"wasm_chunk": None}, "chunk": b"x"}
+    canister.balance = type(canister.balance)(left + price)
+    code, text = refused(call(subnet, canister, "upload_canister_snapshot_data", **where))
+    assert code is ErrorCode.INSUFFICIENT_CYCLES_IN_MEMORY_GROW
+    assert text.endswith("At least 1 additional cycles are required.")
+    assert (canister.balance, len(canister.snapshots[uploaded].chunk_store.chunks)) == (left, 0)
+    canister.balance = type(canister.balance)(left + price + 1)
+    assert call(subnet, canister, "upload_canister_snapshot_data", **where) is None
 
 
 @LOAD

@@ -12,6 +12,7 @@ from ic_types.reject import ErrorCode, Reject
 from ic_types.units import NumInstructions, TimeNs
 from sandbox.protocol import EntryPoint
 from scheduler.canister import CallContext, Canister, CanisterOrigin
+from scheduler.canister_history import CodeUninstall
 from scheduler.cycles_account import BurnCause
 from subnet.management import dispatch, installs
 from tests.support.fake_executor import burn as burn_cycles
@@ -96,6 +97,8 @@ def test_known_modules_hardly_cost_the_round(subnet: ManagedSubnet) -> None:
     assert first.balance == second.balance
 
 
+@pytest.mark.spec("management-install-code", condition=2)
+@pytest.mark.spec("management-upgrade-code", condition=2)
 def test_modes_need_their_state(subnet: ManagedSubnet) -> None:
     """install an empty canister, upgrade a full one; reinstall any."""
     canister = subnet.create()
@@ -113,13 +116,20 @@ def test_only_controllers_install(subnet: ManagedSubnet) -> None:
     assert canister.balance == 10**15
 
 
-def test_the_limit_must_be_affordable(subnet: ManagedSubnet) -> None:
+@pytest.mark.spec("management-install-code", condition=7)
+@pytest.mark.spec("management-upgrade-code", condition=10)
+@pytest.mark.parametrize("mode", [{"install": None}, UPGRADE], ids=["install", "upgrade"])
+def test_the_limit_must_be_affordable(subnet: ManagedSubnet, mode: Any) -> None:
     """IC0207, without any work done."""
-    canister = subnet.create(amount=100)
-    result = subnet.install(canister, module())
+    canister = installed(subnet) if mode is UPGRADE else subnet.create()
+    subnet.minted -= canister.balance - 100
+    canister.balance = type(canister.balance)(100)
+    old, compiled = canister.execution, subnet.executor.compiled
+    result = subnet.install(canister, module({"init": [], "post_upgrade": []}), mode)
     assert error(result) is ErrorCode.CANISTER_OUT_OF_CYCLES
     assert result.message.startswith("Canister installation failed with `")
-    assert (canister.balance, subnet.executor.compiled) == (100, 0)
+    assert (canister.balance, subnet.executor.compiled, canister.execution) == (100, compiled, old)
+    assert subnet.everything() == 0
 
 
 def test_installs_are_rate_limited(subnet: ManagedSubnet) -> None:
@@ -131,6 +141,8 @@ def test_installs_are_rate_limited(subnet: ManagedSubnet) -> None:
     assert subnet.install(canister, module(), {"reinstall": None}) is None
 
 
+@pytest.mark.spec("management-install-code", condition=3)
+@pytest.mark.spec("management-upgrade-code", condition=3)
 def test_invalid_modules_cost_their_validation(subnet: ManagedSubnet) -> None:
     """IC0505 with the reason, or IC0522 when compiling alone is over the limit."""
     canister = subnet.create()
@@ -141,6 +153,32 @@ def test_invalid_modules_cost_their_validation(subnet: ManagedSubnet) -> None:
     canister.install_debit = NumInstructions(0)
     assert error(subnet.install(canister, module(operators=2))) is ErrorCode.CANISTER_INSTRUCTION_LIMIT_EXCEEDED
     assert canister.execution is None
+    full = installed(subnet)
+    old = full.execution
+    assert error(subnet.install(full, module(invalid="it is bad"), UPGRADE)) is ErrorCode.CANISTER_INVALID_WASM
+    assert full.execution is old
+    assert subnet.everything() == 0
+
+
+@pytest.mark.spec("management-install-code", condition=5)
+@pytest.mark.spec("management-upgrade-code", condition=(5, 8))
+@pytest.mark.parametrize(
+    ("mode", "step"),
+    [("install", "start"), ("install", "init"), ("upgrade", "pre_upgrade"), ("upgrade", "start"), ("upgrade", "post_upgrade")],
+)
+def test_every_step_must_succeed(subnet: ManagedSubnet, mode: str, step: str) -> None:
+    """IC0503 with its text; no new code, version or history."""
+    broken = module({step: [trap(f"no {step}")]})
+    canister = (
+        subnet.create()
+        if mode == "install"
+        else installed(subnet, **({step: [trap(f"no {step}")]} if step == "pre_upgrade" else {}))
+    )
+    before = canister.execution, canister.version, canister.history
+    result = subnet.install(canister, broken, {mode: None})
+    assert error(result) is ErrorCode.CANISTER_CALLED_TRAP
+    assert f"no {step}" in result.message
+    assert before == (canister.execution, canister.version, canister.history)
     assert subnet.everything() == 0
 
 
@@ -180,6 +218,7 @@ def test_upgrade_keeps_stable_memory_and_loses_the_heap(subnet: ManagedSubnet) -
     assert (canister.version, canister.certified_data, canister.global_timer) == (2, b"pre", 5)
 
 
+@pytest.mark.spec("management-upgrade-code", condition=5)
 def test_upgrade_may_skip_pre_upgrade_and_clears_the_timer(subnet: ManagedSubnet) -> None:
     """As asked for; without a new timer there is none."""
     canister = installed(subnet, pre_upgrade=[trap("stuck")])
@@ -201,6 +240,7 @@ def test_reinstall_starts_over(subnet: ManagedSubnet) -> None:
     assert [record.content for record in canister.logs] == [b"new"]
 
 
+@pytest.mark.spec("management-upgrade-code", condition=(6, 7))
 def test_a_persistent_heap_is_not_lost_by_accident(subnet: ManagedSubnet) -> None:
     """An upgrade has to say keep or replace; keep needs code that supports it."""
     canister = subnet.create()
@@ -228,13 +268,40 @@ def test_steps_share_one_limit(subnet: ManagedSubnet) -> None:
     assert canister.execution is None
 
 
-def test_growth_must_be_affordable() -> None:
+@pytest.mark.spec("management-install-code", condition=8)
+@pytest.mark.spec("management-upgrade-code", condition=11)
+@pytest.mark.parametrize("mode", [{"install": None}, UPGRADE], ids=["install", "upgrade"])
+def test_growth_must_be_affordable(mode: Any) -> None:
     """IC0532 when the new freezing threshold isn't covered."""
     subnet = ManagedSubnet(fees=CyclesCostSchedule(), limits=SubnetLimits(instructions_per_install=10_000))
     canister = subnet.create(amount=2 * 10**13, freezing_threshold=10**9)
-    result = subnet.install(canister, module(heap_pages=1000))
+    if mode is UPGRADE:
+        assert subnet.install(canister, module()) is None
+    old = canister.execution
+    result = subnet.install(canister, module(heap_pages=1000), mode)
     assert error(result) is ErrorCode.INSUFFICIENT_CYCLES_IN_MEMORY_GROW
-    assert canister.execution is None
+    assert canister.execution is old
+    assert subnet.everything() == 0
+
+
+@pytest.mark.spec("management-install-code", condition=9)
+@pytest.mark.spec("management-upgrade-code", condition=12)
+@pytest.mark.parametrize("mode", [{"install": None}, {"reinstall": None}, UPGRADE], ids=["install", "reinstall", "upgrade"])
+def test_the_heap_has_the_limit_of_the_canister(subnet: ManagedSubnet, mode: Any) -> None:
+    """IC0539 when it is larger, the canister stays as it was; 0 stands for no limit."""
+    canister = subnet.create(wasm_memory_limit=2 << 16)
+    if mode == UPGRADE:
+        assert subnet.install(canister, module()) is None
+    old = canister.execution
+    result = subnet.install(canister, module(heap_pages=3), mode)
+    assert error(result) is ErrorCode.CANISTER_WASM_MEMORY_LIMIT_EXCEEDED
+    assert canister.execution is old
+    for limit, pages in ((3 << 16, 3), (0, 4)):
+        canister.install_debit = NumInstructions(0)
+        canister.settings.wasm_memory_limit = limit
+        if mode == {"install": None}:
+            assert subnet.user_call("uninstall_code", {"canister_id": canister.canister_id}) is None
+        assert subnet.install(canister, module(heap_pages=pages), mode) is None
     assert subnet.everything() == 0
 
 
@@ -320,6 +387,7 @@ def test_a_canisters_install_call_is_answered_with_its_cycles(subnet: ManagedSub
     assert subnet.answer_to(asked) == (None, 5)
 
 
+@pytest.mark.spec("rule-uninstall", condition=(2, 3, 4))
 def test_uninstalling_empties_the_canister_and_rejects_open_calls(subnet: ManagedSubnet) -> None:
     """What still waits for responses stays as a deleted context."""
     canister = installed(subnet, init=[certify(b"x"), set_timer(9), log(b"l")])
@@ -333,5 +401,6 @@ def test_uninstalling_empties_the_canister_and_rejects_open_calls(subnet: Manage
     assert subnet.user_call("uninstall_code", {"canister_id": canister.canister_id}) is None
     assert (canister.execution, canister.certified_data, canister.global_timer, list(canister.logs)) == (None, b"", 0, [])
     assert (context.deleted, context.responded, canister.version) == (True, True, 2)
+    assert (canister.history.total, canister.history.changes[-1].details) == (3, CodeUninstall())
     answer = canister.queues.pop_output(caller)
     assert (answer.refund, answer.payload.code) == (8, 4)  # type: ignore[union-attr]

@@ -154,6 +154,8 @@ def test_export_names() -> None:
     prepare(compile_wat('(module (memory 1) (export "canister_foo" (memory 0)))'), LIMITS)
 
 
+@pytest.mark.spec("management-install-code", condition=4)
+@pytest.mark.spec("management-upgrade-code", condition=4)
 def test_method_names_are_what_follows_the_first_space() -> None:
     """They may be empty and have spaces; the same name may appear once over all kinds."""
     info = prepare(
@@ -164,7 +166,9 @@ def test_method_names_are_what_follows_the_first_space() -> None:
         LIMITS,
     ).info
     assert (info.updates, info.queries, info.composite_queries) == (("a b",), ("",), (" c",))
-    _refused('(module (func) (export "canister_update a" (func 0)) (export "canister_query a" (func 0)))', "duplicate")
+    for one, other in (("update", "query"), ("update", "composite_query"), ("query", "composite_query")):
+        exports = f'(export "canister_{one} a" (func 0)) (export "canister_{other} a" (func 0))'
+        _refused(f"(module (func) {exports})", "Wasm module has duplicate exports of method 'a'")
 
 
 @pytest.mark.parametrize("name", ["canister_init", "canister_update x", "canister_on_low_wasm_memory"])
