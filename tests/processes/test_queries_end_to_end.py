@@ -15,7 +15,7 @@ from ic_types.hash_tree import Found
 from ic_types.principal import MANAGEMENT_CANISTER
 from subnet.certification.certificate import verify_certificate
 from subnet.lab.calls import CallRejected
-from subnet.lab.universal import Program, argument, certificate, get_global, method_name, reject_code
+from subnet.lab.universal import Program, argument, certificate, get_global, method_name
 from subnet.management import candid_types
 from tests.support.cli_runs import icsim as command
 
@@ -80,8 +80,10 @@ def test_composite_queries_and_their_statistics(icsim_network: Start, tmp_path: 
         answered.append(reply.node_index)
     assert sorted(set(answered)) == list(range(1, NODES + 1))
     assert {answered.count(node) for node in set(answered)} == {QUERIES // NODES}
-    away = Program().call(far.id, "query", Program().reply(), on_reject=Program().reply_int(reject_code()))
-    assert here.query_raw("composite_query", bytes(away), as_="alice") == (3).to_bytes(8, "little")
+    away = Program().call(far.id, "query", Program().reply(), on_reject=Program().reply())
+    with pytest.raises(CallRejected, match="which is on another subnet") as elsewhere:
+        here.query_raw("composite_query", bytes(away), as_="alice")
+    assert (elsewhere.value.code, elsewhere.value.error_code) == (5, "IC0529")
     root_key = net.caller.description.registry.subnets[0].public_key
     for canister in (here, far):
         raw = canister.query_raw("query", bytes(Program().reply(certificate())), as_="alice")
