@@ -6,7 +6,7 @@ Rule module, in coroutines.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cbor2
@@ -14,7 +14,7 @@ import cbor2
 from ic_types.candid.did import DidFile, parse_did
 from ic_types.candid.text import encode_text, to_text
 from ic_types.errors import BadInput, CandidError, InvalidPrincipal
-from ic_types.principal import Principal
+from ic_types.principal import CanisterId, Principal
 from subnet import control_protocol as cp
 from subnet.gateway.boundary import Boundary
 from subnet.gateway.caller import Caller, CallRejected
@@ -27,10 +27,13 @@ from subnet.protocol import Inspected
 
 ANONYMOUS_NAME = "anonymous"
 _SHOWN_IDENTITIES = 50
+_CONTROLS = "/_/"
+_SANDBOX = ("content-security-policy", "sandbox allow-scripts allow-forms allow-popups")
+"""Beside the canister's own policy: a browser obeys both."""
 _PAGE_HEADERS = (
     (
         "content-security-policy",
-        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'",
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
     ),
     ("cache-control", "no-store"),
 )
@@ -54,7 +57,9 @@ class Web:
         except InvalidPrincipal as error:
             raise HttpError(400, f"There is no such canister: {error}") from error
         if canister_id is not None:
-            return await self.canisters.answer(canister_id, request)
+            return await self._canister_page(canister_id, request)
+        if request.path.startswith(_CONTROLS) and request.is_foreign:
+            raise HttpError(403, "Only this network's own page may ask here.")
         match (request.method, request.path):
             case ("GET" | "HEAD", "/"):
                 return HttpReply(200, PAGE, HTML, _PAGE_HEADERS)
@@ -66,6 +71,14 @@ class Web:
                 return await self._call(request)
             case _:
                 raise HttpError(404, "There is no such page.")
+
+    async def _canister_page(self, canister_id: CanisterId, request: WebRequest) -> HttpReply:
+        """Of the canister's own origin, or of none: the network's page acts as the network's identities."""
+        moved = request.moved_to(canister_id)
+        if moved is not None:
+            return HttpReply(307, headers=(("location", moved), ("cache-control", "no-store")))
+        reply = await self.canisters.answer(canister_id, request)
+        return reply if request.own_host else replace(reply, headers=(*reply.headers, _SANDBOX))
 
     async def _status(self) -> dict[str, Any]:
         """Heights and nodes: what changes all the time."""
@@ -137,7 +150,7 @@ class Web:
 
     async def _call(self, request: WebRequest) -> HttpReply:
         """A call from the page's form, with Candid text both ways."""
-        _refuse_foreign(request)
+        _refuse_others(request)
         wanted = _form(request.body)
         try:
             canister_id = Principal.from_text(wanted["canister"])
@@ -182,12 +195,9 @@ def _form(body: bytes) -> dict[str, str]:
     return found
 
 
-def _refuse_foreign(request: WebRequest) -> None:
-    """Another site's page may not call with this network's identities: it can send no JSON without asking first."""
+def _refuse_others(request: WebRequest) -> None:
+    """Nobody else's page may call as this network's identities, in old browsers either: they ask before they send JSON."""
     if request.header("content-type").split(";")[0].strip().lower() != "application/json":
         raise HttpError(400, "Unexpected content-type, expected application/json.")
     if not request.is_for_this_machine:  # a name that an attacker lets point here would pass for the page's own origin
         raise HttpError(403, "The network's own page is at localhost or an address, not at a name.")
-    origin = request.header("origin")
-    if origin and origin.partition("://")[2] != request.host:
-        raise HttpError(403, "Only this network's own page may call from here.")

@@ -16,6 +16,8 @@ from ic_types.principal import CanisterId, Principal
 
 _DOMAINS = (".localhost", ".raw.localhost")
 _PARAMETER = "canisterId"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Where browsers on this machine find `localhost` and every name below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,36 @@ class WebRequest:
 
     @property
     def host_name(self) -> str:
-        """The host without its port."""
-        return urlsplit(f"//{self.host}").hostname or ""
+        """The host without its port; nothing if it is malformed."""
+        return self._split_host[0]
+
+    @property
+    def _split_host(self) -> tuple[str, int | None]:
+        try:
+            parts = urlsplit(f"//{self.host}")
+            return parts.hostname or "", parts.port
+        except ValueError:
+            return "", None
+
+    @property
+    def own_host(self) -> str:
+        """The canister that the host names, or nothing: the host is the network's."""
+        domain = next((one for one in reversed(_DOMAINS) if self.host_name.endswith(one)), "")
+        return self.host_name.removesuffix(domain) if domain else ""
+
+    def moved_to(self, canister_id: CanisterId) -> str | None:
+        """Where the canister's own host has the same page, if a browser on this machine opens it as a page."""
+        if self.own_host or self.host_name not in _LOOPBACK or self.header("sec-fetch-mode") != "navigate":
+            return None
+        port = self._split_host[1]
+        end = f"?{self.query}" if self.query else ""
+        return f"http://{canister_id}{_DOMAINS[0]}{f':{port}' if port else ''}{self.path}{end}"
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether a page of another origin, or of none, sends it; browsers tell, other clients needn't."""
+        origin, site = self.header("origin"), self.header("sec-fetch-site")
+        return (bool(origin) and origin.partition("://")[2] != self.host) or site not in ("", "none", "same-origin")
 
     @property
     def is_for_this_machine(self) -> bool:
@@ -60,12 +90,7 @@ class WebRequest:
 
         Raises: InvalidPrincipal when it is neither.
         """
-        host = self.host_name
-        text = ""
-        for domain in _DOMAINS:
-            if host.endswith(domain):
-                text = host.removesuffix(domain)
-        text = text or _parameter(self.query) or _parameter(urlsplit(self.header("referer")).query)
+        text = self.own_host or _parameter(self.query) or _parameter(urlsplit(self.header("referer")).query)
         if not text:
             return None
         if text in names:

@@ -633,7 +633,10 @@ def test_canisters_serve_pages(client: RawClient, network: HttpNetwork) -> None:
         assert (page.status, b"Served by a canister" in page.body) == (200, True)
         assert page.headers["ic-certificate"].startswith("certificate=:")
     host = f"{assets}.localhost:{port}"
-    assert client.request("GET", f"/?canisterId={assets}").status == 200
+    plain = client.request("GET", f"/?canisterId={assets}")
+    assert (plain.status, plain.headers["content-security-policy"].startswith("sandbox")) == (200, True)
+    opened = client.request("GET", f"/?canisterId={assets}", Sec_Fetch_Mode="navigate")
+    assert (opened.status, opened.headers["location"]) == (307, f"http://{host}/?canisterId={assets}")
     assert client.request("GET", "/large", Host=host).body == b"".join(b"piece %d\n" % k for k in range(5))
     first, second = (client.request("POST", "/count", b"x", Host=host).text for _ in range(2))
     assert (first, second) == ("visit 1 by POST", "visit 2 by POST")
@@ -654,8 +657,9 @@ def test_form_is_for_the_networks_own_page(client: RawClient, network: HttpNetwo
     own = client.request("POST", "/_/call", body, Content_Type="application/json")
     assert (own.status, own.body) == (200, b'{"reply": "(0 : nat)"}')
     assert client.request("POST", "/_/call", body, Content_Type="text/plain").status == 400
-    foreign = client.request("POST", "/_/call", body, Content_Type="application/json", Origin="http://evil.example")
-    assert (foreign.status, "access-control-allow-origin" in foreign.headers) == (403, False)
+    for origin in ("http://evil.example", "null", f"http://assets.localhost:{network.url.rpartition(':')[2]}"):
+        foreign = client.request("POST", "/_/call", body, Content_Type="application/json", Origin=origin)
+        assert (foreign.status, "access-control-allow-origin" in foreign.headers) == (403, False)
     rebound = client.request("POST", "/_/call", body, Content_Type="application/json", Host="evil.example")
     assert (rebound.status, "not at a name" in rebound.text) == (403, True)
     for broken in (b"", b"[]", b'{"canister": 1}', body.replace(b"alice", b"eve"), body.replace(b"balance_of", b"nope")):

@@ -60,6 +60,7 @@ await check("the form calls a method from its Candid", async () => {
 for (const url of [`http://${assets}.localhost:${port}/`, `${ready.url}/?canisterId=${assets}`]) {
   await check(`a canister's page at ${url.includes("?") ? "?canisterId=" : "its own host"}`, async () => {
     const [page, response] = await open(url);
+    expect(new URL(page.url()).hostname === `${assets}.localhost`, "an origin of its own");
     expect((await page.$eval("#greeting", (one) => one.textContent)) === "Served by a canister", "the greeting");
     await until(page, () => document.getElementById("certified").textContent.startsWith("visit "));
     const header = response.headers()["ic-certificate"];

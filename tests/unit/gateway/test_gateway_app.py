@@ -253,6 +253,8 @@ def test_pieces_are_sent_as_they_come() -> None:
         ("localhost", "", "", None),
         ("", "", "", None),
         ("example.org", "", "http://example.org/", None),
+        ("[::", "", "", None),
+        ("localhost:port", "", "", None),
     ],
 )
 def test_which_canister_is_meant(host: str, query: str, referer: str, found: Principal | None) -> None:
