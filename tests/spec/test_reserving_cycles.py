@@ -107,6 +107,8 @@ def test_growing_reserves_cycles(what: str) -> None:
 @pytest.mark.spec("management-install-code", condition=6)
 @pytest.mark.spec("management-upgrade-code", condition=9)
 @pytest.mark.spec("management-upload-chunk", condition=5)
+@pytest.mark.spec("management-take-snapshot", condition=6)
+@pytest.mark.spec("management-load-snapshot", condition=7)
 @pytest.mark.spec("management-upload-snapshot-metadata", condition=4)
 @pytest.mark.spec("management-upload-snapshot-data", condition=6)
 @pytest.mark.parametrize("what", GROWS)

@@ -261,6 +261,28 @@ def test_when_no_snapshot_can_be_loaded(subnet: ManagedSubnet) -> None:
     assert subnet.everything() == 0
 
 
+@LOAD
+@pytest.mark.spec("management-load-snapshot", condition=8)
+def test_what_is_loaded_must_be_affordable(subnet: ManagedSubnet) -> None:
+    """IC0532 when the freezing threshold with the larger memories isn't covered: nothing changes, nothing is charged."""
+    canister = installed(subnet)
+    taken = take(subnet, canister)
+    call(subnet, canister, "uninstall_code")
+    canister.settings.freezing_threshold_s = 10**9
+    loaded = canister.memory_usage() + canister.snapshots[taken].memory_bytes
+    threshold = threshold_at(subnet, canister, loaded)
+    canister.balance = type(canister.balance)(threshold - 10**9)
+    before = canister.balance, canister.version, canister.execution
+    code, text = refused(call(subnet, canister, "load_canister_snapshot", snapshot_id=taken))
+    assert code is ErrorCode.INSUFFICIENT_CYCLES_IN_MEMORY_GROW, text
+    assert before == (canister.balance, canister.version, canister.execution)
+    price = subnet.fees.instructions(LIMITS.snapshot_instructions) + subnet.fees.execution(
+        canister.snapshots[taken].memory_bytes
+    )
+    canister.balance = type(canister.balance)(threshold + price)
+    assert call(subnet, canister, "load_canister_snapshot", snapshot_id=taken) is None
+
+
 # --- deleting
 
 
@@ -591,7 +613,7 @@ def test_a_chunk_of_a_snapshot_must_be_affordable(subnet: ManagedSubnet) -> None
 
 @LOAD
 @UPLOAD_DATA
-@pytest.mark.spec("management-load-snapshot", condition=(3, 4))
+@pytest.mark.spec("management-load-snapshot", condition=(3, 4, 6))
 def test_an_uploaded_snapshot_must_make_sense(subnet: ManagedSubnet) -> None:
     """Another number of globals, a broken module, a hook that the settings rule out: nothing changes."""
     source, target = installed(subnet), subnet.create()

@@ -21,6 +21,8 @@ OTHERS = {
     "upload_chunk": ("self",),
     "clear_chunk_store": ("self",),
     "stored_chunks": ("self",),
+    "take_canister_snapshot": (),
+    "load_canister_snapshot": (),
     "upload_canister_snapshot_metadata": (),
     "upload_canister_snapshot_data": (),
     "delete_canister_snapshot": (),
@@ -35,6 +37,8 @@ OTHERS = {
 @pytest.mark.spec("management-upload-chunk", condition=1)
 @pytest.mark.spec("management-clear-chunk-store", condition=1)
 @pytest.mark.spec("management-stored-chunks", condition=1)
+@pytest.mark.spec("management-take-snapshot", condition=5)
+@pytest.mark.spec("management-load-snapshot", condition=5)
 @pytest.mark.spec("management-upload-snapshot-metadata", condition=1)
 @pytest.mark.spec("management-upload-snapshot-data", condition=1)
 @pytest.mark.spec("management-delete-snapshot", condition=1)
