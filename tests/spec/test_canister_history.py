@@ -73,7 +73,7 @@ def test_the_life_of_a_canister(subnet: ManagedSubnet) -> None:
     ]
 
 
-@INFO
+@pytest.mark.spec("management-canister-info", condition=(2, 3))
 def test_how_many_changes_are_told(subnet: ManagedSubnet) -> None:
     """None unless asked for; the newest so many; all there are when more are asked for."""
     canister = subnet.create()
@@ -86,7 +86,7 @@ def test_how_many_changes_are_told(subnet: ManagedSubnet) -> None:
     assert info(subnet, canister)["module_hash"] == hashlib.sha256(EMPTY).digest()
 
 
-@INFO
+@pytest.mark.spec("management-canister-info", condition=1)
 @pytest.mark.parametrize("version", [None, 0, 17])
 def test_changes_by_a_canister(subnet: ManagedSubnet, version: int | None) -> None:
     """The origin is the canister, with the version that it named, if it did."""

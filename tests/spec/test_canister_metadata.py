@@ -91,7 +91,7 @@ def test_public_metadata_is_for_all_canisters_private_for_controllers(subnet: Ma
 # --- metrics
 
 
-@pytest.mark.spec("management-canister-metrics")
+@pytest.mark.spec("management-canister-metrics", condition=2)
 @pytest.mark.spec("ic-canister_metrics")
 def test_cycles_by_what_they_were_paid_for() -> None:
     """Creation, instructions and so on, their sum is all that was burned; calls and queries tell the same."""
@@ -125,7 +125,7 @@ def logging(subnet: ManagedSubnet, *lines: bytes, **settings: Any) -> Canister:
     return canister
 
 
-@pytest.mark.spec("management-fetch-canister-logs")
+@pytest.mark.spec("management-fetch-canister-logs", condition=(1, 2))
 @pytest.mark.spec("ic-fetch_canister_logs")
 def test_logs_are_read_by_those_who_may(subnet: ManagedSubnet) -> None:
     """Controllers always, allowed viewers or everybody by the setting; the others get IC0406."""
@@ -158,6 +158,7 @@ def test_logs_are_read_by_those_who_may(subnet: ManagedSubnet) -> None:
         ({"by_timestamp_nanos": {"start": 0, "end": 1}}, []),
     ],
 )
+@pytest.mark.spec("management-fetch-canister-logs", condition=4)
 def test_logs_are_filtered(subnet: ManagedSubnet, wanted: Any, found: list[int]) -> None:
     """By number or by time, the end outside."""
     canister = logging(subnet, b"a", b"b", b"c", b"d")
@@ -198,7 +199,7 @@ def test_log_limits_have_limits(subnet: ManagedSubnet, limit: int, text: str) ->
 # --- queries in general
 
 
-@pytest.mark.spec("management-canister-status")
+@pytest.mark.spec("management-canister-status", condition=5)
 @pytest.mark.spec("ic-canister_status")
 def test_status_as_a_query(subnet: ManagedSubnet) -> None:
     """The same as by a call, for the same callers."""
@@ -228,7 +229,7 @@ def test_malformed_queries(subnet: ManagedSubnet, method: str) -> None:
 # --- the subnet
 
 
-@pytest.mark.spec("management-list-canisters")
+@pytest.mark.spec("management-list-canisters", condition=(1, 2))
 @pytest.mark.spec("ic-list_canisters")
 def test_canisters_are_listed_in_ranges_for_subnet_admins(subnet: ManagedSubnet) -> None:
     """Neighbours together, deleted ones left out; IC0410 for others, IC0406 where there are no admins."""
@@ -245,7 +246,7 @@ def test_canisters_are_listed_in_ranges_for_subnet_admins(subnet: ManagedSubnet)
     assert told == {"canisters": [{"start": ids[0], "end": ids[1]}, {"start": ids[3], "end": ids[5]}]}
 
 
-@pytest.mark.spec("management-subnet-info")
+@pytest.mark.spec("management-subnet-info", condition=1)
 @pytest.mark.spec("ic-subnet_info")
 def test_subnet_info(subnet: ManagedSubnet) -> None:
     """Versions; a call that names another subnet than the one it was sent to is refused."""
@@ -256,7 +257,7 @@ def test_subnet_info(subnet: ManagedSubnet) -> None:
     assert (refused(told), refund) == ((ErrorCode.CANISTER_REJECTED_MESSAGE, text), 2)
 
 
-@pytest.mark.spec("management-node-metrics-history")
+@pytest.mark.spec("management-node-metrics-history", condition=(1, 2))
 @pytest.mark.spec("ic-node_metrics_history")
 def test_node_metrics_are_sampled_daily(subnet: ManagedSubnet) -> None:
     """One sample a day, of its last round; nodes that made no block since the sample before are left out; 60 at most."""
@@ -277,6 +278,8 @@ def test_node_metrics_are_sampled_daily(subnet: ManagedSubnet) -> None:
             assert metrics["num_block_failures_total"] == 0
             totals[metrics["node_id"]] = metrics["num_blocks_proposed_total"]
     assert sum(totals.values()) == blocks
+    told, refund = subnet.canister_call(ASKER, "node_metrics_history", {**args, "subnet_id": subnet_id(2)}, cycles=2)
+    assert (refused(told)[0], refund) == (ErrorCode.CANISTER_REJECTED_MESSAGE, 2)
     late = {**args, "start_at_timestamp_nanos": 68 * DAY + 2}
     told, _ = subnet.canister_call(ASKER, "node_metrics_history", late)
     assert [sample["timestamp_nanos"] for sample in told] == [68 * DAY + 2, 69 * DAY + 2]

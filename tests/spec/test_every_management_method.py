@@ -227,6 +227,11 @@ def test_the_table_has_every_method() -> None:
 
 @pytest.mark.parametrize("method", ROWS)
 @pytest.mark.parametrize("caller", [USER, NEAR, FAR], ids=["user", "canister here", "canister elsewhere"])
+@pytest.mark.spec("management-canister-info", condition=1)
+@pytest.mark.spec("management-node-metrics-history", condition=3)
+@pytest.mark.spec("management-subnet-info", condition=2)
+@pytest.mark.spec("management-fetch-canister-logs", condition=3)
+@pytest.mark.spec("management-list-canisters", condition=3)
 def test_who_may_call(method: str, caller: Principal) -> None:
     """A user, a canister of the subnet, a canister of another: answered, or refused with the right code and all cycles back."""
     scene = Scene()
@@ -278,6 +283,7 @@ def test_subnet_admins_may(method: str) -> None:
     assert code(scene.call(OTHER, method, arg)[0]) is (ErrorCode.CANISTER_STATUS_ACCESS_DENIED if status else denied)
 
 
+@pytest.mark.spec("management-create-canister", condition=14)
 def test_subnet_admins_create_canisters_as_users() -> None:
     """And nobody else does."""
     scene = Scene()

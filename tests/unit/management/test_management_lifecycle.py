@@ -36,6 +36,7 @@ def hold_open(subnet: ManagedSubnet, canister: object) -> None:
     canister.contexts[1] = context  # type: ignore[attr-defined]
 
 
+@pytest.mark.spec("management-create-canister", condition=16)
 def test_create_canister_takes_the_fee_and_gives_the_rest(subnet: ManagedSubnet) -> None:
     """The creator controls the canister; nothing is refunded."""
     creator = subnet.add_canister()
@@ -51,6 +52,7 @@ def test_create_canister_takes_the_fee_and_gives_the_rest(subnet: ManagedSubnet)
     assert subnet.everything() == before + FEE + 7
 
 
+@pytest.mark.spec("management-create-canister", condition=16)
 def test_create_canister_needs_the_fee(subnet: ManagedSubnet) -> None:
     """IC0403, everything back."""
     creator = subnet.add_canister()
@@ -59,6 +61,7 @@ def test_create_canister_needs_the_fee(subnet: ManagedSubnet) -> None:
     assert len(subnet.canisters) == 1
 
 
+@pytest.mark.spec("management-create-canister", condition=(14, 15))
 def test_create_canister_is_for_canisters_of_this_or_the_root_subnet(subnet: ManagedSubnet) -> None:
     """Users and canisters of other subnets are refused."""
     assert error(subnet.user_call("create_canister", {})) is ErrorCode.UNKNOWN_MANAGEMENT_MESSAGE
@@ -77,6 +80,7 @@ def test_failed_settings_create_nothing(subnet: ManagedSubnet) -> None:
     assert len(subnet.canisters) == 1
 
 
+@pytest.mark.spec("management-provisional-create-canister", condition=16)
 def test_provisional_creation_mints_the_balance(subnet: ManagedSubnet) -> None:
     """The default amount, or the one asked for, counted as minted."""
     create = "provisional_create_canister_with_cycles"
@@ -90,6 +94,7 @@ def test_provisional_creation_mints_the_balance(subnet: ManagedSubnet) -> None:
     assert subnet.everything() == 0
 
 
+@pytest.mark.spec("management-provisional-create-canister", condition=(14, 15))
 def test_provisional_creation_at_a_wished_id(subnet: ManagedSubnet) -> None:
     """If it is this subnet's and free; later ids pass over it."""
     create, wish = "provisional_create_canister_with_cycles", canister_id(0, 2)
@@ -102,6 +107,7 @@ def test_provisional_creation_at_a_wished_id(subnet: ManagedSubnet) -> None:
     assert made == [canister_id(0, 1), canister_id(0, 3)]
 
 
+@pytest.mark.spec("management-provisional-create-canister", condition=16)
 def test_amounts_of_more_than_128_bits_are_refused(subnet: ManagedSubnet) -> None:
     """IC0408."""
     result = subnet.user_call("provisional_create_canister_with_cycles", {"amount": 1 << 128})
@@ -215,6 +221,7 @@ def test_deletion_burns_what_is_left(subnet: ManagedSubnet) -> None:
     assert error(subnet.user_call("canister_status", where)) is ErrorCode.CANISTER_NOT_FOUND
 
 
+@pytest.mark.spec("management-provisional-create-canister", condition=17)
 def test_a_subnet_can_run_out_of_ids(subnet: ManagedSubnet, monkeypatch: pytest.MonkeyPatch) -> None:
     """IC0101."""
     monkeypatch.setattr(ManagedSubnet, "allocate_canister_id", lambda self: None)

@@ -120,6 +120,7 @@ def test_larger_allocations_must_be_affordable() -> None:
     assert update(subnet, canister, compute_allocation=1) is None
 
 
+@pytest.mark.spec("management-update-settings", condition=15)
 def test_reserved_limit_stays_above_what_is_reserved(subnet: ManagedSubnet) -> None:
     """IC0540."""
     canister = subnet.create()
@@ -128,6 +129,7 @@ def test_reserved_limit_stays_above_what_is_reserved(subnet: ManagedSubnet) -> N
     assert update(subnet, canister, reserved_cycles_limit=10) is None
 
 
+@pytest.mark.spec("management-update-settings", condition=11)
 def test_wasm_memory_limit_stays_above_the_heap(subnet: ManagedSubnet) -> None:
     """Spec: the heap is at most the new limit, where there is one."""
     canister = subnet.create()
