@@ -102,7 +102,8 @@ def test_provisional_creation_at_a_wished_id(subnet: ManagedSubnet) -> None:
     assert error(subnet.user_call(create, {"specified_id": wish})) is ErrorCode.CANISTER_ALREADY_INSTALLED
     elsewhere = subnet.user_call(create, {"specified_id": canister_id(1, 2)})
     assert error(elsewhere) is ErrorCode.CANISTER_NOT_HOSTED_BY_SUBNET
-    assert error(subnet.user_call(create, {"specified_id": USER})) is ErrorCode.CANISTER_NOT_HOSTED_BY_SUBNET
+    for never in (USER, subnet.own_subnet):
+        assert error(subnet.user_call(create, {"specified_id": never})) is ErrorCode.CANISTER_NOT_HOSTED_BY_SUBNET
     made = [subnet.user_call(create, {})["canister_id"] for _ in range(2)]
     assert made == [canister_id(0, 1), canister_id(0, 3)]
 
