@@ -336,6 +336,7 @@ def test_who_may_read_snapshots(subnet: ManagedSubnet, method: str) -> None:
 @pytest.mark.spec("management-read-snapshot-data", condition=2)
 @pytest.mark.spec("management-upload-snapshot-metadata", condition=3)
 @pytest.mark.spec("management-upload-snapshot-data", condition=2)
+@pytest.mark.spec("management-delete-snapshot", condition=2)
 @pytest.mark.parametrize("whose", ["nobody's", "another canister's"])
 def test_snapshots_of_others(subnet: ManagedSubnet, whose: str) -> None:
     """Can't be read, written to or replaced by way of a canister that doesn't have them, even by who controls both."""
