@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from ic_types.candid.decoder import decode
+from ic_types.candid.skipping import MANAGEMENT_VALUES
 from ic_types.candid.types import nat64, opt, record
 from ic_types.errors import CandidError
 from ic_types.messages import Request
@@ -34,7 +35,7 @@ def refusal(request: Request, version: int) -> Reject | None:
     if request.receiver != MANAGEMENT_CANISTER or request.method not in _METHODS:
         return None
     try:
-        named = decode(request.arg, _VERSION_ONLY)[0]["sender_canister_version"]
+        named = decode(request.arg, _VERSION_ONLY, max_values=MANAGEMENT_VALUES)[0]["sender_canister_version"]
     except CandidError:
         return None
     if named is None or named == version:

@@ -31,17 +31,20 @@ def decode(
     *,
     skipping_quota: int | None = None,
     max_depth: int = MAX_DEPTH,
+    max_values: int | None = None,
 ) -> list[Value]:
     """The values of a DIDL message; without expected types, at the types that the message itself declares.
 
     Missing arguments read as None where the type has null; surplus ones are ignored, as the format asks. `skipping_quota`
     limits the cost of surplus arguments and fields and of values that don't fit their `opt`, in the units of `skipping`.
+    `max_values` bounds the work whatever the length: so many values, a blob or text being one, and so many items of the
+    type table.
     A `max_depth` above MAX_DEPTH needs an interpreter that recurses two frames for each level.
 
     Raises: CandidError naming byte and argument, what was found and what was expected.
     """
-    head = read_head(raw)
-    reader = _Reader(raw, head, skipping_quota, max_depth)
+    head = read_head(raw, max_values)
+    reader = _Reader(raw, head, skipping_quota, max_depth, max_values)
     kinds = head.types
     wanted = kinds if expected is None else expected
     values: list[Value] = []
@@ -129,8 +132,8 @@ def _plan_record(wire: t.Record, wanted: t.Record) -> _RecordPlan:
 class _Reader(SkippingReader):
     __slots__ = ("_comparison", "_plans")
 
-    def __init__(self, raw: bytes, head: Head, quota: int | None, max_depth: int) -> None:
-        super().__init__(raw, head.position, head.table_size, quota, max_depth)
+    def __init__(self, raw: bytes, head: Head, quota: int | None, max_depth: int, max_values: int | None) -> None:
+        super().__init__(raw, head.position, head.table_size, quota, max_depth, max_values)
         self._comparison: Comparison | None = None
         self._plans = head.plans
 

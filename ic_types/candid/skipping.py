@@ -28,6 +28,8 @@ MAX_DEPTH = 256
 UNLIMITED = 1 << 62
 FREE_VALUES = 200_000
 VALUES_PER_BYTE = 4
+MANAGEMENT_VALUES = 20_000
+"""Many times what any argument of the management canister holds, a blob being one value, and read in little time."""
 _PRINCIPAL_COST = 30
 
 
@@ -36,12 +38,14 @@ class SkippingReader(ByteReader):
 
     __slots__ = ("max_depth", "quota", "table_size", "values_left")
 
-    def __init__(self, raw: bytes, position: int, table_size: int, quota: int | None, max_depth: int) -> None:
+    def __init__(
+        self, raw: bytes, position: int, table_size: int, quota: int | None, max_depth: int, max_values: int | None
+    ) -> None:
         super().__init__(raw, position)
         self.table_size = table_size
         self.max_depth = max_depth
         self.quota = UNLIMITED if quota is None else quota
-        self.values_left = FREE_VALUES + VALUES_PER_BYTE * len(raw)
+        self.values_left = FREE_VALUES + VALUES_PER_BYTE * len(raw) if max_values is None else max_values
 
     def charge(self, depth: int, values: int = 1) -> None:
         """Count values, those of no bytes too.
@@ -52,7 +56,7 @@ class SkippingReader(ByteReader):
             raise CandidError(f"byte {self.position}: values are nested deeper than {self.max_depth} levels")
         self.values_left -= values
         if self.values_left < 0:
-            raise CandidError(f"byte {self.position}: the message describes far more values than its length allows")
+            raise CandidError(f"byte {self.position}: the message describes far more values than are allowed")
 
     def skip(self, wire: t.Type, depth: int) -> None:
         """Read past the next value, which must be well-formed all the same."""

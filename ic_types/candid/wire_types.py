@@ -34,8 +34,10 @@ _heads: dict[bytes, Head] = {}
 """Heads read lately. A head says itself where it ends, so a message that starts with one of them has that one."""
 
 
-def read_head(raw: bytes) -> Head:
+def read_head(raw: bytes, max_items: int | None = None) -> Head:
     """The argument types and the position of the first value.
+
+    `max_items` bounds fields, methods and arguments of all types together.
 
     Raises: CandidError naming the byte.
     """
@@ -44,7 +46,7 @@ def read_head(raw: bytes) -> Head:
             return head
     if raw[:4] != MAGIC:
         raise CandidError(f"not a Candid message: it starts with {raw[:4]!r} instead of {MAGIC!r}")
-    head = _HeadReader(raw).read()
+    head = _HeadReader(raw, len(raw) if max_items is None else max_items).read()
     if head.position <= _KEPT_BYTES:
         while len(_heads) >= _KEPT_HEADS:
             _heads.pop(next(iter(_heads)), None)
@@ -53,8 +55,9 @@ def read_head(raw: bytes) -> Head:
 
 
 class _HeadReader(ByteReader):
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, max_items: int) -> None:
         super().__init__(raw, len(MAGIC))
+        self.items_left = max_items
         self.table: list[t.Rec] = []
         self.methods: list[tuple[int, bytes, t.Rec]] = []
 
@@ -78,6 +81,9 @@ class _HeadReader(ByteReader):
         number = self.unsigned()
         if number > len(self.raw) - self.position:
             raise CandidError(f"byte {start}: {number} items are announced, more than there are bytes left")
+        self.items_left -= number
+        if self.items_left < 0:
+            raise CandidError(f"byte {start}: the type table has more items than are allowed")
         return number
 
     def index(self) -> t.Type:

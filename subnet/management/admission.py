@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ic_types.candid.decoder import decode
+from ic_types.candid.skipping import MANAGEMENT_VALUES
 from ic_types.errors import CandidError
 from ic_types.messages import Ingress
 from ic_types.principal import CanisterId, Principal
@@ -33,7 +34,7 @@ def target(ingress: Ingress, admins: tuple[Principal, ...] = ()) -> ManagementTa
     if method.users is Users.NO or (method.users is Users.ADMINS and not admins):
         return reject(ErrorCode.CANISTER_REJECTED_MESSAGE, f"ic00 method {name} can not be called via ingress messages")
     try:
-        decode(ingress.arg, method.arguments)
+        decode(ingress.arg, method.arguments, max_values=MANAGEMENT_VALUES)
         effective_canister(method, ingress.arg)
     except CandidError as error:
         text = f"Failed to parse payload for ic00 method {name}: {error}"

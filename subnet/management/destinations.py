@@ -7,6 +7,7 @@ Rule module. Spec: interface spec, "Effective canister id" and "Effective subnet
 from __future__ import annotations
 
 from ic_types.candid.decoder import decode
+from ic_types.candid.skipping import MANAGEMENT_VALUES
 from ic_types.candid.types import Type, principal, record
 from ic_types.chain_keys.registry import ChainKeys
 from ic_types.errors import CandidError
@@ -32,7 +33,7 @@ def effective_id(method: Method, arg: bytes) -> Principal | None:
     """
     if method.effective is None:
         return None
-    named: Principal = decode(arg, (_NAMES[method.effective],))[0][method.effective]
+    named: Principal = decode(arg, (_NAMES[method.effective],), max_values=MANAGEMENT_VALUES)[0][method.effective]
     return named
 
 
@@ -72,7 +73,7 @@ def resolve_destination(routing: RoutingTable, keys: ChainKeys, request: Request
         return error_texts.for_caller(errors.unknown_method(request.method))
     try:
         if method.signing is not None:
-            key = chain_keys.key_of(decode(request.arg, method.arguments)[0])
+            key = chain_keys.key_of(decode(request.arg, method.arguments, max_values=MANAGEMENT_VALUES)[0])
             return chain_keys.route(keys, request.method, key, signing=method.signing)
         about = effective_id(method, request.arg)
     except CandidError as error:

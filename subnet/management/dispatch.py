@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ic_types import trace
 from ic_types.candid.decoder import decode
+from ic_types.candid.skipping import MANAGEMENT_VALUES
 from ic_types.candid.values import Value
 from ic_types.errors import CandidError
 from ic_types.messages import CanisterInput, Ingress, Request, Response
@@ -90,7 +91,7 @@ def admit(ctx: SubnetContext, message: Ingress | Request, method: Method) -> tup
         raise ManagementError(errors.only_as_query(message.method))
     elif not method.elsewhere and (home := ctx.routing.route(message.sender)) not in (ctx.own_subnet, ctx.root_subnet):
         raise errors.sender_elsewhere(home)
-    values = decode(message.arg, method.arguments, skipping_quota=SKIPPING_QUOTA)
+    values = decode(message.arg, method.arguments, skipping_quota=SKIPPING_QUOTA, max_values=MANAGEMENT_VALUES)
     args: Value = values[0] if values else None
     if not method.about_canister:
         return ManagementCall(message), args

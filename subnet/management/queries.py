@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ic_types.candid.decoder import decode
 from ic_types.candid.encoder import encode
+from ic_types.candid.skipping import MANAGEMENT_VALUES
 from ic_types.candid.values import Value
 from ic_types.errors import CandidError
 from ic_types.principal import Principal
@@ -28,7 +29,7 @@ def answer_query(view: QueryView, caller: Principal, name: str, arg: bytes) -> P
         return errors.not_queryable(name)
     canister, args = None, list[Value]()
     try:
-        args = decode(arg, method.arguments, skipping_quota=SKIPPING_QUOTA)
+        args = decode(arg, method.arguments, skipping_quota=SKIPPING_QUOTA, max_values=MANAGEMENT_VALUES)
         if method.about_canister and method.effective is not None:
             about = args[0][method.effective]
             canister = view.canister(about)
