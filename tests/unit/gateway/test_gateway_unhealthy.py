@@ -41,9 +41,9 @@ async def serve(network: FakeNetwork, socket: zmq.asyncio.Socket) -> None:
             await socket.send_multipart([address.client, address.cookie, wire.encode(message)])
 
 
-def ask(network: FakeNetwork, folder: Path, kind: str, body: bytes = b"") -> Exchange:
-    """One request through the whole gateway."""
-    canister = Principal(network.coordinator.network.subnets[0].record.range_start)
+def ask(network: FakeNetwork, folder: Path, kind: str, body: bytes = b"", place: str = "") -> Exchange:
+    """One request through the whole gateway; `place`: whom the URL names, if not the first canister."""
+    place = place or f"canister/{Principal(network.coordinator.network.subnets[0].record.range_start)}"
 
     async def run() -> Exchange:
         with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as socket:
@@ -56,7 +56,7 @@ def ask(network: FakeNetwork, folder: Path, kind: str, body: bytes = b"") -> Exc
             if kind == "status":
                 done = await Exchange("GET", "/api/v2/status").run(app)
             else:
-                done = await Exchange("POST", f"/api/v3/canister/{canister}/{kind}", CBOR, (body,)).run(app)
+                done = await Exchange("POST", f"/api/v3/{place}/{kind}", CBOR, (body,)).run(app)
             await line.close()
             serving.cancel()
             return done
