@@ -132,8 +132,6 @@ class Api:
                 raise HttpError(400, f"Only {LIST_CANISTERS} of the management canister can be queried at a subnet.")
             return
         self.boundary.of_canister(endpoint.effective_id)
-        if listing:
-            return
         meant: Principal | None = envelope.receiver
         if envelope.receiver == MANAGEMENT_CANISTER:
             method = METHODS.get(envelope.method)
