@@ -85,6 +85,7 @@ class SubnetLimits:
     guaranteed_response_memory: int = 15 * GIB
     best_effort_memory: int = 5 * GIB
     default_wasm_memory_limit: int = 3 * GIB
+    """The real system's; with the specification's 0 its own rule would run every low-memory hook at once."""
     stable_dirty_pages_update: int = 2 * GIB // 4096
     stable_dirty_pages_install: int = 8 * GIB // 4096
     stable_dirty_pages_query: int = 1 * GIB // 4096
