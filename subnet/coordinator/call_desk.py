@@ -25,7 +25,7 @@ CREATE_METHODS = ("create_canister", "provisional_create_canister_with_cycles")
 """Management methods that any effective canister id will do for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     """An answer that somebody waits for."""
 
@@ -34,6 +34,8 @@ class _Waiting:
     sender: Principal
     effective_id: Principal
     at_subnet: bool
+    entered: bool = False
+    """A node has accepted the call; before that nobody else knows its message."""
 
 
 class CallDesk:
@@ -74,6 +76,7 @@ class CallDesk:
     def _decided(self, result: cp.SubmitResult, waiting: _Waiting) -> None:
         """A node has said whether the call may enter the pool."""
         if result.refusal is None and not result.problem:
+            waiting.entered = True
             if self._waiting.get(result.message_id) is not waiting:
                 self._accepted(waiting.address, result.message_id, waiting.place)
             return
@@ -159,7 +162,7 @@ class CallDesk:
 
     def forget(self) -> None:
         """Answer those whose message the network has forgotten: it expired before a batch took it."""
-        gone = [one for one in self._waiting if one not in self._book.requests]
+        gone = [one for one, waiting in self._waiting.items() if waiting.entered and one not in self._book.requests]
         for message_id in gone:
             waiting = self._waiting.pop(message_id)
             self._accepted(waiting.address, message_id, waiting.place)
